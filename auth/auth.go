@@ -1,0 +1,102 @@
+// Package auth says who somebody is and what he may do: users and their
+// passwords, tokens, access control lists, the guard that stands between the
+// Store and what keeps the bytes, and the defender that counts failures over
+// all doors.
+package auth
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// Prefix is what the names of storage accounts begin with: the user
+// "ann:tester" works in the storage account "AUTH_ann".
+const Prefix = "AUTH_"
+
+// StorageAccount is the name under which an account's containers are kept.
+func StorageAccount(account string) string { return Prefix + account }
+
+// An Identity is who a request acts for. The zero Identity is a stranger, whom
+// only a public container lets in.
+type Identity struct {
+	User    string   // "ann:tester"; empty for a stranger
+	Account string   // "ann"
+	Groups  []string // what else an access control list may name him by, besides User and Account
+	Role    Role
+
+	// ReadOnly takes from the Role and from every access control list whatever
+	// would change anything.
+	ReadOnly bool
+
+	// Referrer is the URL of the page an HTTP client says it comes from, for
+	// ".r:" rules. It proves nothing and is not part of who somebody is.
+	Referrer string
+}
+
+// Stranger reports whether nobody has logged in.
+func (id Identity) Stranger() bool { return id.User == "" }
+
+// A Role is what a user may do before any access control list is asked.
+type Role string
+
+// The roles, from least to most.
+const (
+	RoleUser           Role = "user"            // only what access control lists grant
+	RoleAdmin          Role = "admin"           // anything within his own account
+	RoleResellerReader Role = "reseller-reader" // may read every account
+	RoleReseller       Role = "reseller-admin"  // anything within every account; makes and removes accounts
+)
+
+type identityKey struct{}
+
+// NewContext returns a context that acts for id.
+func NewContext(ctx context.Context, id Identity) context.Context {
+	return context.WithValue(ctx, identityKey{}, id)
+}
+
+// FromContext is who ctx acts for; a stranger if nobody was named.
+func FromContext(ctx context.Context) Identity {
+	id, _ := ctx.Value(identityKey{}).(Identity)
+	return id
+}
+
+// An Attempt is a login as a door saw it.
+type Attempt struct {
+	User string     // "ann:tester" or "ann.tester"
+	From netip.Addr // where it came from; the zero Addr is exempt from the defender
+	Door string     // "swift", "ftp", "sftp", …
+}
+
+// ErrBanned is the answer to any attempt from an address that failed too often.
+var ErrBanned = errors.New("address is banned")
+
+// A Token is what the Swift door gives out after a login.
+type Token struct {
+	Secret  string // as sent in X-Auth-Token
+	Issued  time.Time
+	Expires time.Time
+}
+
+// An Authenticator turns what a client shows into an Identity. A wrong
+// password, an unknown or disabled user and one that is not allowed at this
+// door or from there are the same fs.ErrPermission, after the same time; a
+// banned address is ErrBanned at once.
+type Authenticator interface {
+	Password(ctx context.Context, a Attempt, password string) (Identity, error)
+	PublicKey(ctx context.Context, a Attempt, key ssh.PublicKey) (Identity, error)
+
+	// Issue makes a token for id that lives as long as tokens do.
+	Issue(ctx context.Context, id Identity) (Token, error)
+
+	// Verify returns whom a token was issued for, as he is now: a user who was
+	// disabled, removed or given another password or role since is refused with
+	// fs.ErrPermission, and so is a token that is expired, revoked or not ours.
+	Verify(ctx context.Context, secret string) (Identity, Token, error)
+
+	// Revoke ends a token before its time.
+	Revoke(ctx context.Context, secret string) error
+}
