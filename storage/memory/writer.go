@@ -1,0 +1,106 @@
+package memory
+
+import (
+	"context"
+	"io/fs"
+
+	"memstore.dev/memstore/storage"
+)
+
+// Create starts an object.
+func (b *Backend) Create(ctx context.Context, in storage.Info) (storage.Writer, error) {
+	err := ready(ctx, in.Path)
+	switch {
+	case err != nil:
+	case !in.Path.IsObject():
+		err = fs.ErrInvalid
+	case b.state().container(in.Path) == nil:
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, storage.Wrap("put", in.Path, err)
+	}
+	// The hint may be wrong, so no more than a little is taken on its word.
+	return &writer{ctx: ctx, b: b, path: in.Path, data: make([]byte, 0, min(max(in.Size, 0), 1<<20))}, nil
+}
+
+// A writer collects the bytes of an object.
+type writer struct {
+	ctx  context.Context // of Create: when it ends, so does the upload
+	b    *Backend
+	path storage.Path
+	data []byte
+	done bool
+}
+
+func (w *writer) Write(p []byte) (int, error) {
+	if w.done {
+		return 0, storage.Wrap("put", w.path, fs.ErrClosed)
+	}
+	if err := w.ctx.Err(); err != nil {
+		return 0, storage.Wrap("put", w.path, err)
+	}
+	w.data = append(w.data, p...)
+	return len(p), nil
+}
+
+func (w *writer) Commit(ctx context.Context, in storage.Info, c storage.Cond) (storage.Info, error) {
+	committed, err := w.commit(ctx, in, c)
+	return committed, storage.Wrap("put", w.path, err)
+}
+
+func (w *writer) commit(ctx context.Context, in storage.Info, c storage.Cond) (committed storage.Info, err error) {
+	if w.done {
+		return storage.Info{}, fs.ErrClosed
+	}
+	if err := w.ctx.Err(); err != nil {
+		return storage.Info{}, err
+	}
+	in.Path, in.Size, in.Meta = w.path, int64(len(w.data)), in.Meta.Clone()
+	err = w.b.change(ctx, w.path, func(s *state) (err error) {
+		committed, err = s.replace(in, trim(w.data), c)
+		return err
+	})
+	if err == nil {
+		w.Close()
+	}
+	return committed, err
+}
+
+func (w *writer) Close() error {
+	w.done, w.data = true, nil
+	return nil
+}
+
+// replace puts an object with these bytes where c allows it. Of in it takes
+// what a client may choose, and the Size.
+func (s *state) replace(in storage.Info, data []byte, c storage.Cond) (storage.Info, error) {
+	if s.container(in.Path) == nil {
+		return storage.Info{}, fs.ErrNotExist
+	}
+	old := s.info(in.Path)
+	if err := hold(c, old); err != nil {
+		return storage.Info{}, err
+	}
+	t := precise(in.ModTime)
+	if in.ModTime.IsZero() {
+		t = later(timestamp(), old)
+	}
+	before := *s
+	put := s.putObject(storage.Info{
+		Path: in.Path, Size: in.Size, ETag: in.ETag, Type: in.Type,
+		Created: t, ModTime: t, DeleteAt: in.DeleteAt, Meta: in.Meta,
+	}, data)
+	if err := within(c.Quota, in.Path, &before, s); err != nil {
+		return storage.Info{}, err
+	}
+	return handOut(put), nil
+}
+
+// trim gives back what a growing buffer took ahead, if that is much.
+func trim(data []byte) []byte {
+	if cap(data)-len(data) > len(data)/8 {
+		return append(make([]byte, 0, len(data)), data...)
+	}
+	return data
+}
