@@ -10,6 +10,7 @@ import (
 // extension (".gz") is passed over where another precedes it, and what is not
 // known is application/octet-stream.
 func TypeByName(name string) string {
+	name = strings.TrimLeft(name[strings.LastIndexByte(name, '/')+1:], ".") // ".html" is a name, not an extension
 	ext := path.Ext(name)
 	if long, ok := shorthands[strings.ToLower(ext)]; ok {
 		name = strings.TrimSuffix(name, ext) + long
