@@ -32,6 +32,10 @@ type Identity struct {
 	// would change anything.
 	ReadOnly bool
 
+	// epoch is that of the user's record when he logged in: once the record has
+	// another, the Identity is no longer current.
+	epoch int64
+
 	// Referrer is the URL of the page an HTTP client says it comes from, for
 	// ".r:" rules. It proves nothing and is not part of who somebody is.
 	Referrer string
@@ -39,6 +43,12 @@ type Identity struct {
 
 // Stranger reports whether nobody has logged in.
 func (id Identity) Stranger() bool { return id.User == "" }
+
+// owns reports whether a storage account is the one that id's account has.
+func (id Identity) owns(storageAccount string) bool {
+	return len(storageAccount) == len(Prefix)+len(id.Account) && id.Account != "" &&
+		storageAccount[:len(Prefix)] == Prefix && storageAccount[len(Prefix):] == id.Account
+}
 
 // A Role is what a user may do before any access control list is asked.
 type Role string
@@ -71,8 +81,11 @@ type Attempt struct {
 	Door string     // "swift", "ftp", "sftp", …
 }
 
-// ErrBanned is the answer to any attempt from an address that failed too often.
-var ErrBanned = errors.New("address is banned")
+// Errors of a login beside fs.ErrPermission.
+var (
+	ErrBanned = errors.New("address is banned")       // it failed too often; the attempt was not looked at
+	ErrBusy   = errors.New("too many logins at once") // try again in a moment; the attempt was not looked at
+)
 
 // A Token is what the Swift door gives out after a login.
 type Token struct {
@@ -84,7 +97,8 @@ type Token struct {
 // An Authenticator turns what a client shows into an Identity. A wrong
 // password, an unknown or disabled user and one that is not allowed at this
 // door or from there are the same fs.ErrPermission, after the same time; a
-// banned address is ErrBanned at once.
+// banned address is ErrBanned at once, and when more passwords wait to be
+// checked than can be, the answer is ErrBusy.
 type Authenticator interface {
 	Password(ctx context.Context, a Attempt, password string) (Identity, error)
 	PublicKey(ctx context.Context, a Attempt, key ssh.PublicKey) (Identity, error)

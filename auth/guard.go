@@ -1,0 +1,270 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"iter"
+	"time"
+
+	"memstore.dev/memstore/storage"
+)
+
+// A Guard is a Backend that judges every call by whom its context acts for
+// (FromContext), and lets the Backend behind it answer only those that may ask.
+// Everybody else gets fs.ErrPermission, before anything is looked at that
+// could tell him what is there.
+//
+// The rules are those of Swift's TempAuth:
+//
+//   - A reseller admin may do everything, a reseller reader read everything.
+//   - An admin may do everything within his own account, but neither make nor
+//     remove the account itself, nor change its quota.
+//   - Anybody else may do what an access control list grants him: that of the
+//     account (X-Account-Access-Control), or of the container, where reading is
+//     Stat, List and Open, and writing is changing objects, never the container.
+//   - Who is let in for the page he comes from (".r:" items) may read objects,
+//     and what is said about the container itself only with ".rlistings".
+//   - A read-only user changes nothing, whatever a list says.
+//
+// Only storage accounts whose names begin with Prefix can be reached at all.
+type Guard struct{ b storage.Backend }
+
+var (
+	_ storage.Backend = (*Guard)(nil)
+	_ storage.Copier  = (*Guard)(nil)
+	_ storage.Mover   = (*Guard)(nil)
+	_ storage.Expirer = (*Guard)(nil)
+	_ storage.Journal = (*Guard)(nil)
+)
+
+// NewGuard returns a Guard in front of b.
+func NewGuard(b storage.Backend) *Guard { return &Guard{b} }
+
+// An act is what is to be done to a path.
+type act uint8
+
+const (
+	read   act = iota // see it, or what lies beneath
+	write             // change it
+	govern            // make or remove it, if it is an account; else as write
+)
+
+// Owner reports whether who ctx acts for is to be treated as the owner of a
+// storage account ("AUTH_ann"): he may see and set what Swift shows to owners
+// only, such as access control lists and keys that sign URLs. A read-only user
+// never is, since such a key would let him write.
+func (g *Guard) Owner(ctx context.Context, account string) bool {
+	id := FromContext(ctx)
+	switch {
+	case id.ReadOnly || id.Stranger() || !reachable(account):
+		return false
+	case id.Role == RoleReseller, id.Role == RoleAdmin && id.owns(account):
+		return true
+	}
+	return g.accountACL(ctx, account).grantsTo(id, "admin")
+}
+
+// reachable keeps everybody out of storage accounts that belong to nobody.
+// Names behind the prefix that begin with a dot are kept for Memstore's own use.
+func reachable(account string) bool {
+	return len(account) > len(Prefix) && account[:len(Prefix)] == Prefix && account[len(Prefix)] != '.'
+}
+
+// may reports whether who ctx acts for may do a to p.
+func (g *Guard) may(ctx context.Context, a act, p storage.Path) bool {
+	id := FromContext(ctx)
+	if id.Role == RoleAdmin && id.owns(p.Account) && reachable(p.Account) && (a == read || !id.ReadOnly && (a == write || !p.IsAccount())) {
+		return true // first, and without a look at anything: the road nearly all requests take
+	}
+	if storage.ByStore(ctx) {
+		return true
+	}
+	if !reachable(p.Account) || a != read && id.ReadOnly {
+		return false
+	}
+	if id.Role == RoleReseller || id.Role == RoleResellerReader && a == read {
+		return true
+	}
+	if a == govern && p.IsAccount() {
+		return false
+	}
+	return !p.IsAccount() && g.container(ctx, id, a, p) || !id.Stranger() && g.account(ctx, id, a, p)
+}
+
+// container judges by the access control list of p's container.
+func (g *Guard) container(ctx context.Context, id Identity, a act, p storage.Path) bool {
+	if a != read && !p.IsObject() {
+		return false
+	}
+	in, err := g.b.Stat(ctx, storage.Path{Account: p.Account, Container: p.Container})
+	if err != nil {
+		return false
+	}
+	if a != read {
+		return ACL(in.Meta[MetaContainerWrite]).Grants(id)
+	}
+	list := ACL(in.Meta[MetaContainerRead])
+	return list != "" && (list.Grants(id) || (p.IsObject() || list.Lists()) && list.Refers(id.Referrer))
+}
+
+// account judges by the access control list of p's account.
+func (g *Guard) account(ctx context.Context, id Identity, a act, p storage.Path) bool {
+	list := g.accountACL(ctx, p.Account)
+	if list == nil {
+		return false
+	}
+	return list.grantsTo(id, "admin") ||
+		(a == read || !p.IsAccount()) && list.grantsTo(id, "read-write") ||
+		a == read && list.grantsTo(id, "read-only")
+}
+
+func (g *Guard) accountACL(ctx context.Context, account string) accountACL {
+	in, err := g.b.Stat(ctx, storage.Path{Account: account})
+	if err != nil {
+		return nil
+	}
+	return parseAccountACL(in.Meta[MetaAccountACL])
+}
+
+// Stat describes a path.
+func (g *Guard) Stat(ctx context.Context, p storage.Path) (storage.Info, error) {
+	if !g.may(ctx, read, p) {
+		return storage.Info{}, storage.Wrap("stat", p, fs.ErrPermission)
+	}
+	return g.b.Stat(ctx, p)
+}
+
+// List yields what lies directly beneath a path.
+func (g *Guard) List(ctx context.Context, p storage.Path, q storage.Query) iter.Seq2[storage.Info, error] {
+	if !g.may(ctx, read, p) {
+		return func(yield func(storage.Info, error) bool) {
+			yield(storage.Info{}, storage.Wrap("list", p, fs.ErrPermission))
+		}
+	}
+	return g.b.List(ctx, p, q)
+}
+
+// Open returns a stretch of an object.
+func (g *Guard) Open(ctx context.Context, p storage.Path, r storage.Range) (io.ReadCloser, storage.Info, error) {
+	if !g.may(ctx, read, p) {
+		return nil, storage.Info{}, storage.Wrap("open", p, fs.ErrPermission)
+	}
+	return g.b.Open(ctx, p, r)
+}
+
+// Create starts an object. Who may start it may commit it.
+func (g *Guard) Create(ctx context.Context, in storage.Info) (storage.Writer, error) {
+	if !g.may(ctx, write, in.Path) {
+		return nil, storage.Wrap("put", in.Path, fs.ErrPermission)
+	}
+	return g.b.Create(ctx, in)
+}
+
+// Make creates a container or, for resellers, an account.
+func (g *Guard) Make(ctx context.Context, p storage.Path, m storage.Meta) (bool, error) {
+	if !g.may(ctx, govern, p) {
+		return false, storage.Wrap("make", p, fs.ErrPermission)
+	}
+	return g.b.Make(ctx, p, m)
+}
+
+// Update replaces the metadata of a path. That of an account must keep its
+// quota, unless a reseller asks.
+func (g *Guard) Update(ctx context.Context, in storage.Info, c storage.Cond) (storage.Info, error) {
+	if !g.may(ctx, write, in.Path) {
+		return storage.Info{}, storage.Wrap("update", in.Path, fs.ErrPermission)
+	}
+	if in.Path.IsAccount() && !storage.ByStore(ctx) && FromContext(ctx).Role != RoleReseller {
+		old, err := g.b.Stat(ctx, in.Path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return storage.Info{}, err
+		}
+		if old.Meta[storage.MetaAccountQuotaBytes] != in.Meta[storage.MetaAccountQuotaBytes] {
+			if c.Version != 0 && c.Version != old.Version {
+				// The quota changed since the caller looked, perhaps not by him.
+				return storage.Info{}, storage.Wrap("update", in.Path, storage.ErrPrecondition)
+			}
+			return storage.Info{}, storage.Wrap("update", in.Path, fs.ErrPermission)
+		}
+		if c.Version == 0 {
+			c.Version = old.Version // what was judged is what is replaced
+		}
+	}
+	return g.b.Update(ctx, in, c)
+}
+
+// Remove deletes an object, a container or, for resellers, an account.
+func (g *Guard) Remove(ctx context.Context, p storage.Path, c storage.Cond) error {
+	if !g.may(ctx, govern, p) {
+		return storage.Wrap("remove", p, fs.ErrPermission)
+	}
+	return g.b.Remove(ctx, p, c)
+}
+
+// Copy needs the right to read the source and to write the target.
+func (g *Guard) Copy(ctx context.Context, from, to storage.Info, c storage.Cond) (storage.Info, error) {
+	if !g.may(ctx, read, from.Path) {
+		return storage.Info{}, storage.Wrap("copy", from.Path, fs.ErrPermission)
+	}
+	if !g.may(ctx, write, to.Path) {
+		return storage.Info{}, storage.Wrap("copy", to.Path, fs.ErrPermission)
+	}
+	copier, ok := g.b.(storage.Copier)
+	if !ok {
+		return storage.Info{}, storage.Wrap("copy", to.Path, errors.ErrUnsupported)
+	}
+	return copier.Copy(ctx, from, to, c)
+}
+
+// Move needs the right to read and to write the source, since it ceases to be
+// where it was and may be read where it comes to be, and to write the target.
+func (g *Guard) Move(ctx context.Context, from, to storage.Path, c storage.Cond) (storage.Info, error) {
+	if !g.may(ctx, read, from) || !g.may(ctx, write, from) {
+		return storage.Info{}, storage.Wrap("move", from, fs.ErrPermission)
+	}
+	if !g.may(ctx, write, to) {
+		return storage.Info{}, storage.Wrap("move", to, fs.ErrPermission)
+	}
+	mover, ok := g.b.(storage.Mover)
+	if !ok {
+		return storage.Info{}, storage.Wrap("move", from, errors.ErrUnsupported)
+	}
+	return mover.Move(ctx, from, to, c)
+}
+
+// Expire is for the Store and for resellers, since it concerns all accounts.
+func (g *Guard) Expire(ctx context.Context, now time.Time, max int) ([]storage.Path, error) {
+	if !g.everywhere(ctx, write) {
+		return nil, fs.ErrPermission
+	}
+	e, ok := g.b.(storage.Expirer)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return e.Expire(ctx, now, max)
+}
+
+// Changes is for the Store and for resellers, since it tells of all accounts.
+func (g *Guard) Changes(ctx context.Context, after uint64) iter.Seq2[storage.Change, error] {
+	fail := func(err error) iter.Seq2[storage.Change, error] {
+		return func(yield func(storage.Change, error) bool) { yield(storage.Change{}, err) }
+	}
+	if !g.everywhere(ctx, read) {
+		return fail(fs.ErrPermission)
+	}
+	j, ok := g.b.(storage.Journal)
+	if !ok {
+		return fail(errors.ErrUnsupported)
+	}
+	return j.Changes(ctx, after)
+}
+
+// everywhere reports whether who ctx acts for may do a in every account.
+func (g *Guard) everywhere(ctx context.Context, a act) bool {
+	id := FromContext(ctx)
+	return storage.ByStore(ctx) ||
+		id.Role == RoleReseller && (a == read || !id.ReadOnly) ||
+		id.Role == RoleResellerReader && a == read
+}
