@@ -106,10 +106,11 @@ func (s *suite) testCopy() {
 				s.Errorf("Copy of %+v\nto %+v\nmade %+v", from, to, got)
 			}
 			to.Meta["B"], got.Meta["B"] = "spoilt", "spoilt"
-			if stat := s.wantObject(p, data); !sameMeta(stat.Meta, storage.Meta{"B": "2"}) {
+			stat := s.wantObject(p, data)
+			if !sameMeta(stat.Meta, storage.Meta{"B": "2"}) {
 				s.Errorf("the copy at %q has Meta %v", p, stat.Meta)
 			}
-			s.checkRange(p, data, storage.Range{Offset: -3, Length: 2})
+			s.checkRange(stat, data, storage.Range{Offset: -3, Length: 2})
 		}
 		s.wantTotals(in())
 		s.wantTotals(storage.Path{Account: "AUTH_other"})

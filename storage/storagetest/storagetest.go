@@ -66,6 +66,7 @@ func Run(t *testing.T, open func(t *testing.T) storage.Backend) {
 		{"Move", (*suite).testMove},
 		{"Expire", (*suite).testExpire},
 		{"Journal", (*suite).testJournal},
+		{"History", (*suite).testHistory},
 	}
 	for _, c := range concerns {
 		t.Run(c.name, func(t *testing.T) { c.test(&suite{T: t, b: open(t), ctx: t.Context()}) })
