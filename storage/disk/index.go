@@ -1,0 +1,77 @@
+package disk
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// indexFormat is pinned: Pebble's formats can only be raised, and an older
+// Memstore must be able to open what a newer one of the same format wrote.
+const indexFormat = pebble.FormatTableFormatV6
+
+// openIndex opens the index of a data directory.
+func openIndex(dir string, o Options, fail func(error), s *space) (*pebble.DB, error) {
+	options := indexOptions(o, fail)
+	options.FS = vfs.OnDiskFull(vfs.Default, s.dropBallast)
+	defer options.Cache.Unref()
+	return pebble.Open(filepath.Join(dir, dirMeta), options)
+}
+
+func indexOptions(o Options, fail func(error)) *pebble.Options {
+	options := &pebble.Options{
+		FormatMajorVersion:          indexFormat,
+		Cache:                       pebble.NewCache(o.CacheSize),
+		MemTableSize:                uint64(o.MemTable),
+		MemTableStopWritesThreshold: 4,
+		Logger:                      indexLog{o.Log, fail},
+		EventListener:               &pebble.EventListener{},
+	}
+	options.EventListener.BackgroundError = func(err error) {
+		o.Log.Error("index: work in the background failed", "error", err)
+	}
+	options.EventListener.DataCorruption = func(info pebble.DataCorruptionInfo) {
+		o.Log.Error("index: damaged", "file", info.Path, "error", info.Details)
+	}
+	for i := range options.Levels {
+		options.Levels[i].BlockSize = 16 << 10
+		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return options
+}
+
+// openIndexReadOnly opens the index of a store nobody writes to.
+func openIndexReadOnly(meta string, log *slog.Logger) (*pebble.DB, error) {
+	var failure error
+	options := indexOptions(Options{CacheSize: defaultCache, MemTable: defaultMemTable, Log: log}, func(err error) { failure = err })
+	defer options.Cache.Unref()
+	options.ReadOnly = true
+	options.ErrorIfNotExists = true
+	db, err := pebble.Open(meta, options)
+	if err == nil && failure != nil {
+		db.Close()
+		err = failure
+	}
+	return db, err
+}
+
+// indexLog is where Pebble speaks. Fatalf is its only word for a write-ahead
+// log that failed: the call that wrote may well return without an error.
+type indexLog struct {
+	log  *slog.Logger
+	fail func(error)
+}
+
+func (l indexLog) Infof(string, ...any) {}
+
+func (l indexLog) Errorf(format string, args ...any) {
+	l.log.Warn("index: " + fmt.Sprintf(format, args...))
+}
+
+func (l indexLog) Fatalf(format string, args ...any) {
+	l.fail(fmt.Errorf("index: "+format, args...))
+}
