@@ -1,0 +1,59 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+// A body is what a client sends, with its count and its patience: a client
+// that sends nothing for Config.BodyIdle is given up.
+type body struct {
+	io.ReadCloser
+	call   *call
+	read   int64
+	left   int64     // bytes it may still have; negative for any number
+	rolled time.Time // when the deadline was moved last
+	err    error     // what went wrong, on the client's side by definition
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if now := time.Now(); now.Sub(b.rolled) > b.call.g.BodyIdle/8 {
+		b.rolled = now
+		b.deadline(now.Add(b.call.g.BodyIdle))
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.read += int64(n)
+	if b.left >= 0 {
+		if int64(n) > b.left {
+			n, err = int(b.left), errTooLarge
+		}
+		b.left -= int64(n)
+	}
+	if err == io.EOF {
+		// From here on the server itself listens whether the client hangs up,
+		// and must not take the end of our patience for that.
+		b.deadline(time.Time{})
+	} else if err != nil && b.err == nil {
+		b.err = broken(err)
+	}
+	return n, err
+}
+
+func (b *body) deadline(t time.Time) {
+	http.NewResponseController(b.call.w.ResponseWriter).SetReadDeadline(t) // unsupported only in tests
+}
+
+// broken is the answer to an upload that could not be read to its end.
+func broken(err error) error {
+	status := statusDisconnected
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		status = http.StatusRequestTimeout
+	}
+	if r := (*refusal)(nil); errors.As(err, &r) {
+		return r
+	}
+	return &refusal{status: status, hangUp: true}
+}

@@ -1,0 +1,361 @@
+package gateway
+
+import (
+	"errors"
+	"io/fs"
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"unicode/utf8"
+
+	"memstore.dev/memstore/storage"
+)
+
+// maxListing is the most entries one answer has.
+const maxListing = 10000
+
+// A listing is what a client asks of a list.
+type listing struct {
+	storage.Query
+	path  bool // only objects directly below the Prefix, no subdirs
+	limit int  // of entries; Query's own has no word for none at all
+}
+
+// parseListing reads the parameters of a listing.
+func parseListing(query string, objects bool) (listing, error) {
+	l := listing{limit: maxListing}
+	if query == "" {
+		return l, nil
+	}
+	for _, p := range []struct {
+		name  string
+		value *string
+	}{
+		{"marker", &l.Marker}, {"end_marker", &l.EndMarker}, {"prefix", &l.Prefix}, {"delimiter", &l.Delimiter},
+	} {
+		var err error
+		if *p.value, _, err = textParam(query, p.name); err != nil {
+			return l, err
+		}
+	}
+	if v, _, err := textParam(query, "limit"); err != nil {
+		return l, err
+	} else if digits(v) {
+		n, err := strconv.Atoi(v)
+		if err != nil || n > maxListing {
+			return l, &refusal{status: http.StatusPreconditionFailed, text: "Maximum limit is " + strconv.Itoa(maxListing)}
+		}
+		l.limit = n
+	}
+	v, _, err := textParam(query, "reverse")
+	if err != nil {
+		return l, err
+	}
+	l.Reverse = truth(v)
+	if !objects {
+		return l, nil
+	}
+	if v, l.path, err = textParam(query, "path"); err != nil {
+		return l, err
+	}
+	if l.path {
+		// The way to list like a file system from before there were delimiters.
+		l.Delimiter, l.Prefix = "/", v
+		if v != "" {
+			l.Prefix = strings.TrimRight(v, "/") + "/"
+		}
+	}
+	return l, nil
+}
+
+// textParam reads a parameter that must be UTF-8.
+func textParam(query, name string) (value string, ok bool, err error) {
+	value, ok = param(query, name)
+	if !utf8.ValidString(value) {
+		return "", ok, badRequest(`"` + name + `" parameter not valid UTF-8`)
+	}
+	return value, ok, nil
+}
+
+// param finds a parameter in the query of a URL; the last one counts. What
+// looks escaped but is not stays as it is, as with Python's urllib, which is
+// why this is not url.ParseQuery.
+func param(query, name string) (value string, ok bool) {
+	for query != "" {
+		var item string
+		if item, query, _ = strings.Cut(query, "&"); item == "" {
+			continue
+		}
+		key, v, _ := strings.Cut(item, "=")
+		if key == name || strings.ContainsAny(key, "%+") && unescape(key) == name {
+			value, ok = v, true
+		}
+	}
+	return unescape(value), ok
+}
+
+func unescape(s string) string { return unquote(strings.ReplaceAll(s, "+", " ")) }
+
+// buffers hold listings on their way to the client.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, flushAt+16<<10); return &b }}
+
+const flushAt = 48 << 10
+
+// list sends the list of what lies beneath in.Path. A short one goes out in
+// one piece with its length; a long one in chunks, while it is being read.
+func (c *call) list(in *storage.Info, f format, l listing, there bool) error {
+	room := buffers.Get().(*[]byte)
+	defer buffers.Put(room)
+	e := f.encoder(in.Path)
+	b := e.begin((*room)[:0])
+	if there && l.limit > 0 {
+		var err error
+		if b, err = c.rows(b, e, in.Path, l, f); err != nil {
+			return err
+		}
+	}
+	b = e.end(b)
+	*room = b[:0]
+	if c.w.status != 0 {
+		_, err := c.w.Write(b)
+		return storage.Wrap("list", in.Path, err)
+	}
+	c.head(f)
+	c.set("Content-Length", strconv.Itoa(len(b)))
+	if len(b) == 0 {
+		c.w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	c.w.WriteHeader(http.StatusOK)
+	_, err := c.w.Write(b)
+	return storage.Wrap("list", in.Path, err)
+}
+
+// head sets the headers that say in which format a listing is.
+func (c *call) head(f format) {
+	c.set("Content-Type", f.contentType)
+	if f.negotiated {
+		c.vary("Accept")
+	}
+}
+
+// rows appends the entries to b, and sends b whenever it is full.
+func (c *call) rows(b []byte, e encoder, p storage.Path, l listing, f format) ([]byte, error) {
+	l.Limit = l.limit
+	if l.path {
+		l.Limit = 0 // subdirs, which Query counts, are not shown
+	}
+	n := 0
+	for entry, err := range c.g.Store.List(c.ctx, p, l.Query) {
+		if err != nil {
+			return b, err
+		}
+		if l.path {
+			show, err := c.asPath(&entry, l)
+			if err != nil {
+				return b, err
+			}
+			if !show {
+				continue
+			}
+		}
+		b = e.row(b, &entry)
+		if len(b) >= flushAt {
+			if c.w.status == 0 {
+				c.head(f)
+				c.w.WriteHeader(http.StatusOK)
+			}
+			if _, err := c.w.Write(b); err != nil {
+				return b, storage.Wrap("list", p, err)
+			}
+			b = b[:0]
+		}
+		if n++; n == l.limit {
+			break
+		}
+	}
+	return b, nil
+}
+
+// asPath reports whether an entry belongs into a listing by path. A subdir
+// does if there is an object of just that name: such objects stand for
+// directories there.
+func (c *call) asPath(entry *storage.Info, l listing) (bool, error) {
+	name := entry.Path.Object
+	if name == l.Prefix {
+		return false, nil
+	}
+	if !entry.Subdir {
+		return true, nil
+	}
+	lower, upper := l.Marker, l.EndMarker
+	if l.Reverse {
+		lower, upper = upper, lower
+	}
+	if lower != "" && name <= lower || upper != "" && name >= upper {
+		return false, nil
+	}
+	in, err := c.g.Store.Stat(c.ctx, entry.Path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	*entry = in
+	return err == nil, err
+}
+
+// A format is how a listing is written.
+type format struct {
+	contentType string
+	encoder     func(storage.Path) encoder
+	negotiated  bool // by Accept, so that caches must tell answers apart
+}
+
+const (
+	textType = "text/plain; charset=utf-8"
+	jsonType = "application/json; charset=utf-8"
+	xmlType  = "application/xml; charset=utf-8"
+)
+
+// The formats, in the order in which one is taken where any will do.
+var formats = [...]struct {
+	name string
+	format
+}{
+	{"text/plain", format{textType, newTextEncoder, true}},
+	{"application/json", format{jsonType, newJSONEncoder, true}},
+	{"application/xml", format{xmlType, newXMLEncoder, true}},
+	{"text/xml", format{"text/xml; charset=utf-8", newXMLEncoder, true}},
+}
+
+// negotiate finds the format that a client asks for: by the parameter
+// "format", where all that is not known means text, or by its Accept header.
+func negotiate(r *http.Request) (format, error) {
+	if r.URL.RawQuery != "" {
+		v, given, err := textParam(r.URL.RawQuery, "format")
+		if err != nil {
+			return format{}, err
+		}
+		switch strings.ToLower(v) {
+		case "":
+			return byAccept(r.Header, !given)
+		case "json":
+			return format{jsonType, newJSONEncoder, false}, nil
+		case "xml":
+			return format{xmlType, newXMLEncoder, false}, nil
+		}
+		return format{textType, newTextEncoder, false}, nil
+	}
+	return byAccept(r.Header, true)
+}
+
+func byAccept(h http.Header, negotiated bool) (format, error) {
+	i, err := bestMatch(joined(h["Accept"]))
+	if err != nil {
+		return format{}, err
+	}
+	f := formats[i].format
+	f.negotiated = negotiated
+	return f, nil
+}
+
+var (
+	errBadAccept     = &refusal{status: http.StatusBadRequest, text: "Invalid Accept header"}
+	errNotAcceptable = &refusal{status: http.StatusNotAcceptable}
+)
+
+// bestMatch finds the first format that fits the item of an Accept header with
+// the highest quality; among equals one without an asterisk goes first, then
+// the one that is named first.
+func bestMatch(accept string) (int, error) {
+	if accept == "" {
+		return 0, nil
+	}
+	best, bestQuality, bestExact := -1, math.Inf(-1), false
+	for item := range strings.SplitSeq(accept, ",") {
+		typ, sub, quality, ok := parseAccept(item)
+		if !ok {
+			return 0, errBadAccept
+		}
+		exact := typ != "*" && sub != "*"
+		if quality < bestQuality || quality == bestQuality && (bestExact || !exact) {
+			continue
+		}
+		for i, f := range formats {
+			t, s, _ := strings.Cut(f.name, "/")
+			if (typ == "*" || typ == t) && (sub == "*" || sub == s) {
+				best, bestQuality, bestExact = i, quality, exact
+				break
+			}
+		}
+	}
+	if best < 0 {
+		return 0, errNotAcceptable
+	}
+	return best, nil
+}
+
+// parseAccept reads one item of an Accept header, "text/*;q=0.5".
+func parseAccept(item string) (typ, sub string, quality float64, ok bool) {
+	rest := strings.TrimLeft(item, " \t")
+	if typ, rest, ok = token(rest); !ok || rest == "" || rest[0] != '/' {
+		return "", "", 0, false
+	}
+	if sub, rest, ok = token(rest[1:]); !ok {
+		return "", "", 0, false
+	}
+	quality = 1
+	rated := false
+	for rest = strings.Trim(rest, " \t"); rest != ""; rest = strings.Trim(rest, " \t") {
+		if rest[0] != ';' {
+			return "", "", 0, false
+		}
+		var name, value string
+		if name, rest, ok = token(strings.TrimLeft(rest[1:], " \t")); !ok {
+			return "", "", 0, false
+		}
+		if rest = strings.TrimLeft(rest, " \t"); rest == "" || rest[0] != '=' {
+			return "", "", 0, false
+		}
+		rest = strings.TrimLeft(rest[1:], " \t")
+		if strings.HasPrefix(rest, `"`) {
+			value, rest, ok = quotedString(rest)
+		} else {
+			value, rest, ok = token(rest)
+		}
+		if !ok {
+			return "", "", 0, false
+		}
+		if name == "q" {
+			q, err := strconv.ParseFloat(value, 64)
+			if err != nil || rated || math.IsNaN(q) {
+				return "", "", 0, false
+			}
+			quality, rated = q, true
+		}
+	}
+	return typ, sub, quality, true
+}
+
+// token cuts a token of RFC 2616 off the front of s.
+func token(s string) (tok, rest string, ok bool) {
+	i := 0
+	for i < len(s) && s[i] > ' ' && s[i] != 0x7f && !strings.ContainsRune(`()<>@,;:\"/[]?={}`, rune(s[i])) {
+		i++
+	}
+	return s[:i], s[i:], i > 0
+}
+
+// quotedString cuts a string in quotes off the front of s.
+func quotedString(s string) (value, rest string, ok bool) {
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return s[1:i], s[i+1:], true
+		}
+	}
+	return "", "", false
+}

@@ -1,0 +1,137 @@
+package gateway
+
+import (
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"memstore.dev/memstore/storage"
+)
+
+// An encoder writes a listing, row by row, at the end of a buffer.
+type encoder interface {
+	begin(b []byte) []byte
+	row(b []byte, in *storage.Info) []byte
+	end(b []byte) []byte
+}
+
+// entryName is the name of an entry within what is listed.
+func entryName(in *storage.Info) string {
+	if in.Path.Object != "" {
+		return in.Path.Object
+	}
+	return in.Path.Container
+}
+
+// textEncoder writes a name to a line.
+type textEncoder struct{}
+
+func newTextEncoder(storage.Path) encoder { return textEncoder{} }
+
+func (textEncoder) begin(b []byte) []byte { return b }
+func (textEncoder) end(b []byte) []byte   { return b }
+
+func (textEncoder) row(b []byte, in *storage.Info) []byte {
+	return append(append(b, entryName(in)...), '\n')
+}
+
+// jsonEncoder writes an array as Python's json.dumps has it.
+type jsonEncoder struct{ rows bool }
+
+func newJSONEncoder(storage.Path) encoder { return new(jsonEncoder) }
+
+func (e *jsonEncoder) begin(b []byte) []byte { return append(b, '[') }
+func (e *jsonEncoder) end(b []byte) []byte   { return append(b, ']') }
+
+func (e *jsonEncoder) row(b []byte, in *storage.Info) []byte {
+	if e.rows {
+		b = append(b, ", "...)
+	}
+	e.rows = true
+	switch {
+	case in.Subdir:
+		b = append(b, `{"subdir": `...)
+		b = appendJSON(b, entryName(in))
+		return append(b, '}')
+	case in.Path.IsContainer():
+		b = append(b, `{"name": `...)
+		b = appendJSON(b, in.Path.Container)
+		b = append(b, `, "count": `...)
+		b = strconv.AppendInt(b, in.Objects, 10)
+		b = append(b, `, "bytes": `...)
+		b = strconv.AppendInt(b, in.Size, 10)
+	default:
+		b = append(b, `{"bytes": `...)
+		b = strconv.AppendInt(b, in.Size, 10)
+		b = append(b, `, "hash": "`...)
+		b = append(b, in.ETag...)
+		b = append(b, `", "name": `...)
+		b = appendJSON(b, in.Path.Object)
+		b = append(b, `, "content_type": `...)
+		b = appendJSON(b, in.Type)
+	}
+	b = append(b, `, "last_modified": "`...)
+	b = appendISO(b, in.ModTime)
+	return append(b, `"}`...)
+}
+
+// appendJSON appends a string in quotes, in ASCII alone.
+func appendJSON(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	unit := func(b []byte, r rune) []byte {
+		return append(b, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
+	}
+	b = append(b, '"')
+	from := 0
+	for i := 0; i < len(s); {
+		if ch := s[i]; ' ' <= ch && ch <= '~' && ch != '"' && ch != '\\' {
+			i++
+			continue
+		}
+		b = append(b, s[from:i]...)
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case r == '\n':
+			b = append(b, `\n`...)
+		case r == '\r':
+			b = append(b, `\r`...)
+		case r == '\t':
+			b = append(b, `\t`...)
+		case r == '\b':
+			b = append(b, `\b`...)
+		case r == '\f':
+			b = append(b, `\f`...)
+		case r > 0xffff:
+			r -= 0x10000
+			b = unit(unit(b, 0xd800+r>>10), 0xdc00+r&0x3ff)
+		default:
+			b = unit(b, r)
+		}
+		i += n
+		from = i
+	}
+	b = append(b, s[from:]...)
+	return append(b, '"')
+}
+
+// appendISO appends a time as listings have it, in UTC with microseconds.
+func appendISO(b []byte, t time.Time) []byte {
+	t = t.UTC()
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	b = appendPadded(b, year, 4)
+	b = append(b, '-')
+	b = appendPadded(b, int(month), 2)
+	b = append(b, '-')
+	b = appendPadded(b, day, 2)
+	b = append(b, 'T')
+	b = appendPadded(b, hour, 2)
+	b = append(b, ':')
+	b = appendPadded(b, minute, 2)
+	b = append(b, ':')
+	b = appendPadded(b, second, 2)
+	b = append(b, '.')
+	return appendPadded(b, t.Nanosecond()/1000, 6)
+}

@@ -1,0 +1,83 @@
+package gateway
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+)
+
+// Metrics are told of requests. A door of another protocol may be given the
+// same ones; door tells them apart.
+type Metrics interface {
+	// Request is called when a request is over: its method and the status of
+	// the answer, the bytes that came and went, and how long it took. It must
+	// be quick.
+	Request(door, method string, status int, in, out int64, took time.Duration)
+}
+
+// door is how this door is called in logs and metrics.
+const door = "swift"
+
+// end answers what is not answered yet, writes the log and tells the metrics,
+// whatever happened, a panic included.
+func (c *call) end() {
+	abort := false
+	if p := recover(); p != nil {
+		abort = p == http.ErrAbortHandler
+		if !abort {
+			c.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}
+	if c.err != nil && !abort {
+		func() {
+			defer func() {
+				if p := recover(); p != nil {
+					abort = true
+				}
+			}()
+			c.fail(c.err)
+		}()
+	}
+	took := time.Since(c.begun)
+	if c.g.Log.Enabled(c.ctx, slog.LevelInfo) {
+		c.log(took)
+	}
+	if c.g.Metrics != nil {
+		c.g.Metrics.Request(door, metricMethod(c.r.Method), c.w.status, c.body.read, c.w.sent, took)
+	}
+	if abort {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// log writes the one record of a request. Its query stays out, for it may hold
+// signatures.
+func (c *call) log(took time.Duration) {
+	attrs := make([]slog.Attr, 0, 11)
+	attrs = append(attrs,
+		slog.String("txid", c.txid),
+		slog.String("door", door),
+		slog.String("from", c.r.RemoteAddr),
+		slog.String("user", c.id.User),
+		slog.String("method", c.r.Method),
+		slog.String("path", c.r.URL.EscapedPath()),
+		slog.Int("status", c.w.status),
+		slog.Int64("in", c.body.read),
+		slog.Int64("out", c.w.sent),
+		slog.Duration("took", took),
+	)
+	if c.err != nil && c.w.status != http.StatusInternalServerError {
+		attrs = append(attrs, slog.String("error", c.err.Error()))
+	}
+	c.g.Log.LogAttrs(c.ctx, slog.LevelInfo, "request", attrs...)
+}
+
+// metricMethod keeps methods that clients make up from becoming labels.
+func metricMethod(method string) string {
+	if _, ok := objectVerbs[method]; ok {
+		return method
+	}
+	return "other"
+}

@@ -1,0 +1,222 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"memstore.dev/memstore/storage"
+)
+
+// headObject tells of an object what there is to say. A Range is ignored, as
+// in Swift.
+func (c *call) headObject() error {
+	in, err := c.g.Store.Stat(c.ctx, c.path)
+	if err != nil {
+		return c.absent(err)
+	}
+	if status := judge(c.r.Header, &in); status != 0 {
+		return c.answerCondition(status, &in)
+	}
+	c.describe(&in)
+	c.set("Content-Length", strconv.FormatInt(in.Size, 10))
+	c.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// getObject sends an object, or one or several stretches of it.
+func (c *call) getObject() error {
+	ranges := parseRanges(c.r.Header.Get("Range"))
+	if len(ranges) > 1 {
+		return c.getRanges(ranges)
+	}
+	ask := storage.All
+	if len(ranges) == 1 {
+		ask = ranges[0].ask()
+	}
+	rc, in, err := c.g.Store.Open(c.ctx, c.path, ask)
+	unsatisfiable := errors.Is(err, storage.ErrRange)
+	if err != nil && !unsatisfiable {
+		return c.absent(err)
+	}
+	if rc != nil {
+		defer rc.Close()
+	}
+	if status := judge(c.r.Header, &in); status != 0 {
+		return c.answerCondition(status, &in)
+	}
+	if len(ranges) == 0 {
+		c.describe(&in)
+		c.set("Content-Length", strconv.FormatInt(in.Size, 10))
+		c.w.WriteHeader(http.StatusOK)
+		return c.send(rc, in.Size)
+	}
+	offset, length, ok := ranges[0].within(in.Size)
+	if !ok {
+		return c.answerRange(&in)
+	}
+	c.describe(&in)
+	c.set("Content-Length", strconv.FormatInt(length, 10))
+	if in.Size == 0 {
+		// The last bytes of nothing are nothing, but cannot be told by their
+		// positions.
+		c.w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	c.set("Content-Range", contentRange(offset, length, in.Size))
+	c.w.WriteHeader(http.StatusPartialContent)
+	return c.send(rc, length)
+}
+
+// send copies what r has, which must be n bytes, to the client.
+func (c *call) send(r io.Reader, n int64) error {
+	sent, err := io.Copy(&c.w, r)
+	if err == nil && sent != n {
+		err = io.ErrUnexpectedEOF
+	}
+	return storage.Wrap("get", c.path, err)
+}
+
+// absent answers for an object that is not there: a client that says it must
+// be is told that this did not hold.
+func (c *call) absent(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		if v := c.r.Header["If-Match"]; v != nil && listed(joined(v), "*") {
+			return &refusal{status: http.StatusPreconditionFailed, silent: true}
+		}
+	}
+	return err
+}
+
+// putObject stores an object.
+func (c *call) putObject() error {
+	h := c.r.Header
+	if h.Get("X-Copy-From") != "" {
+		return c.putCopy()
+	}
+	in, cond, err := c.upload()
+	if err != nil {
+		return c.unlessForbiddenPut(err)
+	}
+	up, err := c.g.Store.Create(c.ctx, in, cond)
+	if err != nil {
+		return err
+	}
+	defer up.Close()
+	c.body.left = c.g.MaxObjectSize
+	if c.r.ContentLength != 0 {
+		if _, err := up.ReadFrom(&c.body); err != nil {
+			if c.body.err != nil {
+				return c.body.err
+			}
+			return err
+		}
+	}
+	in, err = up.Commit(c.ctx)
+	if err != nil {
+		return err
+	}
+	c.set("Etag", in.ETag)
+	c.set("Last-Modified", httpDate(in.ModTime))
+	return c.done(http.StatusCreated)
+}
+
+// upload reads from the headers what is to be stored, and what must hold.
+func (c *call) upload() (in storage.Info, cond storage.Cond, err error) {
+	h := c.r.Header
+	if cond, err = onlyIfAbsent(h); err != nil {
+		return in, cond, err
+	}
+	if err := lacking(c.r); err != nil {
+		return in, cond, err
+	}
+	in = storage.Info{Path: c.path, Size: c.r.ContentLength}
+	if in.Size > c.g.MaxObjectSize {
+		return in, cond, errTooLarge
+	}
+	if in.Size == 0 && h["Content-Length"] == nil {
+		// Neither a length nor chunks: the server reads an empty body where the
+		// client may have sent anything.
+		return in, cond, &refusal{status: http.StatusLengthRequired, text: "Missing Content-Length header.", plain: true, hangUp: true}
+	}
+	if in.DeleteAt, err = expiry(h, c.begun); err != nil {
+		return in, cond, err
+	}
+	if in.Type, err = contentType(h); err != nil {
+		return in, cond, err
+	}
+	in.ETag = strings.ToLower(bareTag(h.Get("Etag")))
+	in.Meta, err = objects.fromHeader(h, true)
+	return in, cond, err
+}
+
+// onlyIfAbsent reads the one condition that an upload can have.
+func onlyIfAbsent(h http.Header) (storage.Cond, error) {
+	v := h["If-None-Match"]
+	if v == nil {
+		return storage.Cond{}, nil
+	}
+	if !listed(joined(v), "*") {
+		return storage.Cond{}, badRequest("If-None-Match only supports *")
+	}
+	return storage.Cond{Absent: true}, nil
+}
+
+// lacking refuses uploads that rely on a feature which is not there. To store
+// them as if they were plain objects would lose what the client meant.
+func lacking(r *http.Request) error {
+	for _, header := range []string{"X-Object-Manifest", "X-Symlink-Target"} {
+		if r.Header[header] != nil {
+			return &refusal{status: http.StatusNotImplemented, text: header + " is not supported by this server.", plain: true}
+		}
+	}
+	if r.URL.RawQuery != "" {
+		if v, _ := param(r.URL.RawQuery, "multipart-manifest"); v == "put" {
+			return &refusal{status: http.StatusNotImplemented, text: "multipart-manifest is not supported by this server.", plain: true}
+		}
+	}
+	return nil
+}
+
+// unlessForbiddenPut is what is wrong with an upload, unless it could not be
+// made anyway, for want of the right to or of the container.
+func (c *call) unlessForbiddenPut(wrong error) error {
+	up, err := c.g.Store.Create(c.ctx, storage.Info{Path: storage.Path{Account: c.path.Account, Container: c.path.Container, Object: "x"}}, storage.Cond{})
+	if err == nil {
+		up.Close()
+	} else if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return wrong
+}
+
+// postObject replaces the metadata of an object.
+func (c *call) postObject() error {
+	in := storage.Info{Path: c.path}
+	var err error
+	if in.Meta, err = objects.fromHeader(c.r.Header, true); err != nil {
+		return c.unlessForbidden(err)
+	}
+	if in.DeleteAt, err = expiry(c.r.Header, c.begun); err != nil {
+		return c.unlessForbidden(err)
+	}
+	if err := lacking(c.r); err != nil {
+		return c.unlessForbidden(err)
+	}
+	in.Type = c.r.Header.Get("Content-Type")
+	if _, err := c.g.Store.Update(c.ctx, in, storage.Cond{}); err != nil {
+		return err
+	}
+	return c.done(http.StatusAccepted)
+}
+
+// deleteObject removes an object.
+func (c *call) deleteObject() error {
+	if err := c.g.Store.Remove(c.ctx, c.path, storage.Cond{}); err != nil {
+		return err
+	}
+	return c.done(http.StatusNoContent)
+}
