@@ -45,10 +45,6 @@ type SwiftOptions struct {
 	// themselves. For a fair race it is the number of CPUs.
 	Workers int
 
-	// Update is how often containers report to their accounts; 0 for never. The
-	// totals of accounts are those of the last report.
-	Update time.Duration
-
 	// Log is the file that gets the servers' log; empty for none.
 	Log string
 }
@@ -59,8 +55,9 @@ type Swift struct {
 	AuthURL string // where TempAuth's v1 login is: URL + "/auth/v1.0"
 	Version string // of Debian's package, "2.30.1-0+deb12u3"
 
-	cmd   *exec.Cmd
-	stdin io.Closer // its end is Swift's
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser // its end is Swift's
+	stdout *bufio.Reader
 }
 
 // StartSwift starts a Swift that keeps what it stores in dir, which should be
@@ -92,7 +89,7 @@ func startSwift(ctx context.Context, dir string, o SwiftOptions) (*Swift, error)
 	var complaints strings.Builder
 	cmd := exec.CommandContext(ctx, bash, name, dir)
 	cmd.Env = append(os.Environ(),
-		fmt.Sprint("SWIFT_WORKERS=", o.Workers), fmt.Sprint("SWIFT_UPDATE=", o.Update.Seconds()), "SWIFT_LOG="+o.Log)
+		fmt.Sprint("SWIFT_WORKERS=", o.Workers), "SWIFT_LOG="+o.Log)
 	cmd.Stderr = &complaints
 	// The script tidies up when asked; killed it would leave its servers alone.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
@@ -108,7 +105,8 @@ func startSwift(ctx context.Context, dir string, o SwiftOptions) (*Swift, error)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	line, err := bufio.NewReader(stdout).ReadString('\n')
+	answers := bufio.NewReader(stdout)
+	line, err := answers.ReadString('\n')
 	if err != nil { // it ended before it was up
 		stdin.Close()
 		err = cmd.Wait()
@@ -120,7 +118,19 @@ func startSwift(ctx context.Context, dir string, o SwiftOptions) (*Swift, error)
 	}
 	url := strings.TrimSpace(line)
 	version, _ := exec.CommandContext(ctx, "dpkg-query", "-Wf", "${Version}", "python3-swift").Output()
-	return &Swift{URL: url, AuthURL: url + "/auth/v1.0", Version: string(version), cmd: cmd, stdin: stdin}, nil
+	return &Swift{URL: url, AuthURL: url + "/auth/v1.0", Version: string(version), cmd: cmd, stdin: stdin, stdout: answers}, nil
+}
+
+// Update has the containers report their totals to their accounts. Without it
+// an account's totals, and those of containers in its listing, do not move.
+func (s *Swift) Update() error {
+	if _, err := io.WriteString(s.stdin, "update\n"); err != nil {
+		return fmt.Errorf("updating OpenStack Swift: %w", err)
+	}
+	if line, err := s.stdout.ReadString('\n'); line != "updated\n" {
+		return fmt.Errorf("updating OpenStack Swift: answer %q, %w", line, err)
+	}
+	return nil
 }
 
 // Stop ends the servers and waits for their end. What they stored stays.

@@ -3,13 +3,13 @@ package peer_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"memstore.dev/memstore/internal/peer"
 )
@@ -19,7 +19,7 @@ import (
 func TestSwift(t *testing.T) {
 	dir := t.TempDir()
 	start := func() *peer.Swift {
-		s, err := peer.StartSwift(context.Background(), dir, peer.SwiftOptions{Update: time.Second})
+		s, err := peer.StartSwift(context.Background(), dir, peer.SwiftOptions{})
 		if errors.Is(err, peer.ErrUnavailable) {
 			peer.SwiftFor(t, peer.SwiftOptions{}) // skips, or fails where it may not
 		}
@@ -38,6 +38,17 @@ func TestSwift(t *testing.T) {
 	if got := do(t, "GET", account+"/c/o", token, "", http.StatusOK); got != "some bytes" {
 		t.Errorf("the object reads %q", got)
 	}
+	for _, size := range []string{"a little", "and a little more"} {
+		do(t, "PUT", account+"/c/o", token, size, http.StatusCreated)
+		if err := s.Update(); err != nil {
+			t.Fatal(err)
+		}
+		want := fmt.Sprintf(`"bytes": %d`, len(size))
+		if got := do(t, "GET", account+"?format=json", token, "", http.StatusOK); !strings.Contains(got, want) {
+			t.Errorf("the account lists %s, want %s", got, want)
+		}
+	}
+	do(t, "PUT", account+"/c/o", token, "some bytes", http.StatusCreated)
 	if err := s.Stop(); err != nil {
 		t.Errorf("Stop: %v", err)
 	}
