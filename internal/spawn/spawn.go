@@ -229,3 +229,8 @@ func (p *Process) Resident() (now, peak int64, err error) {
 	}
 	return now, peak, nil
 }
+
+// ForgetPeak has the greatest memory of the process counted from now on.
+func (p *Process) ForgetPeak() error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.PID()), []byte("5"), 0)
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// ratios are the goals that are multiples of what Swift does.
+func (p plan) ratios() map[string]float64 {
+	goals := map[string]float64{
+		line("PUT", "1 KiB", 1):  20,
+		line("PUT", "1 KiB", 16): 40,
+	}
+	for _, conns := range p.conns {
+		goals[line("GET", "1 KiB", conns)] = 30
+		goals[line("HEAD", "1 KiB", conns)] = 30
+		goals[line("PUT", "1 MiB", conns)] = 2.5
+		goals[line("GET", "1 MiB", conns)] = 10
+		goals[line("LIST", "full page of "+count(p.few), conns)] = 8
+	}
+	return goals
+}
+
+// verdict says whether a goal is met, unless so little was done that nobody can
+// say.
+func (b *bench) verdict(met bool) string {
+	switch {
+	case b.plan.quick:
+		return "not judged"
+	case met:
+		return "met"
+	}
+	return "MISSED"
+}
+
+const rule = "%-48s│ %9s %8s %8s %8s │ %9s %8s %8s %8s │ %7s │ %s\n"
+
+func (b *bench) report(w io.Writer) error {
+	fmt.Fprintf(w, "\n"+rule, "", "memstore", "", "", "", "Swift", "", "", "", "", "")
+	fmt.Fprintf(w, rule, "operation, what, connections", "ops/s", "MB/s", "p50 ms", "p99 ms", "ops/s", "MB/s", "p50 ms", "p99 ms", "ratio", "goal")
+	goals := b.plan.ratios()
+	for _, name := range b.memstore.order {
+		mine := b.memstore.rows[name]
+		theirs, both := b.other.rows[name]
+		cells := append([]any{name}, columns(mine, true)...)
+		cells = append(cells, columns(theirs, both)...)
+		ratio, goal := "", ""
+		if both {
+			times := mine.perSecond() / theirs.perSecond()
+			ratio = fmt.Sprintf("%.1f×", times)
+			if want, ok := goals[name]; ok {
+				goal = fmt.Sprintf("≥ %g×: %s", want, b.verdict(times >= want))
+			}
+		}
+		fmt.Fprintf(w, rule, append(cells, ratio, goal)...)
+	}
+	fmt.Fprintln(w)
+	if b.swift && !b.swiftMany && b.plan.wants("list", "flat") {
+		fmt.Fprintf(w, "Swift was not filled with %s objects, which takes it hours: -swift-million does it.\n", count(b.plan.many))
+	}
+	b.reportRest(w)
+	return nil
+}
+
+// columns are the cells of one server's figures.
+func columns(r result, known bool) []any {
+	if !known {
+		return []any{"", "", "", ""}
+	}
+	ms := func(d time.Duration) string { return fmt.Sprintf("%.3f", d.Seconds()*1e3) }
+	volume := ""
+	if r.bytes > 0 {
+		volume = fmt.Sprintf("%.1f", r.megabytes())
+	}
+	return []any{fmt.Sprintf("%.1f", r.perSecond()), volume, ms(r.p50), ms(r.p99)}
+}
+
+// reportRest prints what is not measured against Swift.
+func (b *bench) reportRest(w io.Writer) {
+	m := &b.memstore
+	if put, ok := m.rows[line("PUT", "64 MiB", 1)]; ok {
+		floor := min(m.md5, m.disk)
+		share := put.megabytes() * 1e6 / floor
+		fmt.Fprintf(w, "PUT of 64 MiB: %.0f MB/s where MD5 does %.0f and writing and syncing a file %.0f: %.0f %% of the slower (goal: ≥ 80 %%: %s)\n",
+			put.megabytes(), m.md5/1e6, m.disk/1e6, share*100, b.verdict(share >= 0.8))
+	}
+	few, many := count(b.plan.few), count(b.plan.many)
+	for _, conns := range b.plan.conns {
+		b.compare(w, "a page of as many names", 1.5, "LIST", conns, "prefix, delimiter: objects of "+few, "prefix, delimiter: objects of "+many)
+		b.compare(w, "flat", 1.5, "LIST", conns, "100 names deep inside of "+few, "100 names deep inside of "+many)
+		b.compare(w, "flat", 1.5, "GET", conns, "an object of "+few, "an object of "+many)
+		b.compare(w, "flat", 1.5, "HEAD", conns, "an object of "+few, "an object of "+many)
+		b.compare(w, "flat", 1.5, "HEAD", conns, "the container of "+few, "the container of "+many)
+	}
+	b.perName(w)
+	if m.filled > 0 {
+		fmt.Fprintf(w, "%s objects of 16 bytes were put by 64 connections at %.0f per second\n", many, m.filled)
+	}
+	if b.plan.wants("memory") {
+		for _, mem := range m.memory {
+			fmt.Fprintf(w, "memory: %4d MB, at most %4d MB, %s (goal: < 300 MB: %s)\n",
+				mem.now/1e6, mem.peak/1e6, mem.during, b.verdict(mem.peak < 300e6))
+		}
+	}
+	if m.started > 0 {
+		fmt.Fprintf(w, "start after SIGKILL with %s objects: %v to the first object read (goal: < 3 s: %s)\n",
+			many, m.started.Round(time.Millisecond), b.verdict(m.started < 3*time.Second))
+	}
+}
+
+// compare prints how much longer one line takes than another.
+func (b *bench) compare(w io.Writer, goal string, most float64, operation string, conns int, few, many string) {
+	small, ok := b.memstore.rows[line(operation, few, conns)]
+	large, and := b.memstore.rows[line(operation, many, conns)]
+	if !ok || !and {
+		return
+	}
+	times := large.p50.Seconds() / small.p50.Seconds()
+	fmt.Fprintf(w, "%-5s %-46s %2d connections: %.3f ms, of %s: %.3f ms: %.2f× (goal: %s, ≤ %g×: %s)\n", operation, few, conns,
+		small.p50.Seconds()*1e3, many[strings.LastIndex(many, " ")+1:], large.p50.Seconds()*1e3, times, goal, most, b.verdict(times <= most))
+}
+
+// perName prints what each name of a page with a delimiter costs.
+func (b *bench) perName(w io.Writer) {
+	for _, n := range []int{b.plan.few, b.plan.many} {
+		for _, p := range pages(n) {
+			if !strings.Contains(p.what, "delimiter") {
+				continue
+			}
+			if r, ok := b.memstore.rows[line("LIST", p.what+" of "+count(n), 1)]; ok {
+				fmt.Fprintf(w, "LIST  %-46s %6d names: %.3f ms, %.1f µs a name\n", p.what+" of "+count(n), p.names, r.p50.Seconds()*1e3, r.p50.Seconds()*1e6/float64(p.names))
+			}
+		}
+	}
+}
