@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"time"
 
 	"memstore.dev/memstore/storage"
 )
@@ -31,13 +30,7 @@ import (
 // Only storage accounts whose names begin with Prefix can be reached at all.
 type Guard struct{ b storage.Backend }
 
-var (
-	_ storage.Backend = (*Guard)(nil)
-	_ storage.Copier  = (*Guard)(nil)
-	_ storage.Mover   = (*Guard)(nil)
-	_ storage.Expirer = (*Guard)(nil)
-	_ storage.Journal = (*Guard)(nil)
-)
+var _ storage.Backend = (*Guard)(nil)
 
 // NewGuard returns a Guard in front of b.
 func NewGuard(b storage.Backend) *Guard { return &Guard{b} }
@@ -139,9 +132,7 @@ func (g *Guard) Stat(ctx context.Context, p storage.Path) (storage.Info, error) 
 // List yields what lies directly beneath a path.
 func (g *Guard) List(ctx context.Context, p storage.Path, q storage.Query) iter.Seq2[storage.Info, error] {
 	if !g.may(ctx, read, p) {
-		return func(yield func(storage.Info, error) bool) {
-			yield(storage.Info{}, storage.Wrap("list", p, fs.ErrPermission))
-		}
+		return failed[storage.Info](storage.Wrap("list", p, fs.ErrPermission))
 	}
 	return g.b.List(ctx, p, q)
 }
@@ -201,70 +192,4 @@ func (g *Guard) Remove(ctx context.Context, p storage.Path, c storage.Cond) erro
 		return storage.Wrap("remove", p, fs.ErrPermission)
 	}
 	return g.b.Remove(ctx, p, c)
-}
-
-// Copy needs the right to read the source and to write the target.
-func (g *Guard) Copy(ctx context.Context, from, to storage.Info, c storage.Cond) (storage.Info, error) {
-	if !g.may(ctx, read, from.Path) {
-		return storage.Info{}, storage.Wrap("copy", from.Path, fs.ErrPermission)
-	}
-	if !g.may(ctx, write, to.Path) {
-		return storage.Info{}, storage.Wrap("copy", to.Path, fs.ErrPermission)
-	}
-	copier, ok := g.b.(storage.Copier)
-	if !ok {
-		return storage.Info{}, storage.Wrap("copy", to.Path, errors.ErrUnsupported)
-	}
-	return copier.Copy(ctx, from, to, c)
-}
-
-// Move needs the right to read and to write the source, since it ceases to be
-// where it was and may be read where it comes to be, and to write the target.
-func (g *Guard) Move(ctx context.Context, from, to storage.Path, c storage.Cond) (storage.Info, error) {
-	if !g.may(ctx, read, from) || !g.may(ctx, write, from) {
-		return storage.Info{}, storage.Wrap("move", from, fs.ErrPermission)
-	}
-	if !g.may(ctx, write, to) {
-		return storage.Info{}, storage.Wrap("move", to, fs.ErrPermission)
-	}
-	mover, ok := g.b.(storage.Mover)
-	if !ok {
-		return storage.Info{}, storage.Wrap("move", from, errors.ErrUnsupported)
-	}
-	return mover.Move(ctx, from, to, c)
-}
-
-// Expire is for the Store and for resellers, since it concerns all accounts.
-func (g *Guard) Expire(ctx context.Context, now time.Time, max int) ([]storage.Path, error) {
-	if !g.everywhere(ctx, write) {
-		return nil, fs.ErrPermission
-	}
-	e, ok := g.b.(storage.Expirer)
-	if !ok {
-		return nil, errors.ErrUnsupported
-	}
-	return e.Expire(ctx, now, max)
-}
-
-// Changes is for the Store and for resellers, since it tells of all accounts.
-func (g *Guard) Changes(ctx context.Context, after uint64) iter.Seq2[storage.Change, error] {
-	fail := func(err error) iter.Seq2[storage.Change, error] {
-		return func(yield func(storage.Change, error) bool) { yield(storage.Change{}, err) }
-	}
-	if !g.everywhere(ctx, read) {
-		return fail(fs.ErrPermission)
-	}
-	j, ok := g.b.(storage.Journal)
-	if !ok {
-		return fail(errors.ErrUnsupported)
-	}
-	return j.Changes(ctx, after)
-}
-
-// everywhere reports whether who ctx acts for may do a in every account.
-func (g *Guard) everywhere(ctx context.Context, a act) bool {
-	id := FromContext(ctx)
-	return storage.ByStore(ctx) ||
-		id.Role == RoleReseller && (a == read || !id.ReadOnly) ||
-		id.Role == RoleResellerReader && a == read
 }

@@ -1,0 +1,574 @@
+package auth
+
+import (
+	"context"
+	"crypto/ed25519"
+	"database/sql"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/crypto/ssh"
+
+	"memstore.dev/memstore/storage"
+)
+
+// home is a loopback address, which the defender never bans; abroad is not.
+var (
+	home   = netip.MustParseAddr("127.0.0.1")
+	abroad = netip.MustParseAddr("203.0.113.7")
+)
+
+func open(t *testing.T, path string, o Options) *Realm {
+	t.Helper()
+	r, err := Open(t.Context(), path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+func dbPath(t *testing.T) string { return filepath.Join(t.TempDir(), "control.db") }
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func addUser(t *testing.T, r *Realm, u User, password string) {
+	t.Helper()
+	must(t, r.AddUser(t.Context(), u, password))
+}
+
+func login(t *testing.T, r *Realm, user, password string) (Identity, error) {
+	t.Helper()
+	return r.Password(t.Context(), Attempt{User: user, From: home, Door: "swift"}, password)
+}
+
+// eventually runs changed once after each change that a realm notices, until it
+// is true.
+func eventually(t *testing.T, r *Realm, what string, changed func() bool) {
+	t.Helper()
+	signal := make(chan struct{}, 1)
+	stop := r.OnChange(func() {
+		select {
+		case signal <- struct{}{}:
+		default:
+		}
+	})
+	defer stop()
+	patience := time.After(20 * time.Second)
+	for !changed() {
+		select {
+		case <-signal:
+		case <-patience:
+			t.Fatalf("%s: not seen", what)
+		}
+	}
+}
+
+func TestPasswordSpellings(t *testing.T) {
+	r := open(t, dbPath(t), Options{})
+	addUser(t, r, User{Name: "ann:j.smith", Role: RoleAdmin}, "sesame")
+	for _, name := range []string{"ann:j.smith", "ann.j.smith", "ann/j.smith"} {
+		id, err := login(t, r, name, "sesame")
+		if err != nil || id.User != "ann:j.smith" || id.Account != "ann" || id.Role != RoleAdmin {
+			t.Errorf("Password(%q) = %+v, %v", name, id, err)
+		}
+	}
+	for _, c := range [][2]string{
+		{"ann:j.smith", "Sesame"}, {"ann:j.smith", ""}, {"ann:j.smith", strings.Repeat("x", 5000)},
+		{"ann:nobody", "sesame"}, {"ann:nobody", ""}, {"ann", "sesame"}, {"", ""}, {"ANN:j.smith", "sesame"},
+	} {
+		if id, err := login(t, r, c[0], c[1]); !errors.Is(err, fs.ErrPermission) || !id.Stranger() {
+			t.Errorf("Password(%q, %.10q) = %+v, %v, want fs.ErrPermission", c[0], c[1], id, err)
+		}
+	}
+}
+
+func TestNoPasswordFitsAUserWithoutOne(t *testing.T) {
+	r := open(t, dbPath(t), Options{})
+	addUser(t, r, User{Name: "ann:keys"}, "")
+	for _, password := range []string{"", "x", "$argon2id$"} {
+		if _, err := login(t, r, "ann:keys", password); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("Password(%q) = %v, want fs.ErrPermission", password, err)
+		}
+	}
+}
+
+func TestImportedHashes(t *testing.T) {
+	r := open(t, dbPath(t), Options{})
+	old, err := bcrypt.GenerateFromPassword([]byte("sesame"), bcrypt.MinCost)
+	must(t, err)
+	must(t, r.ImportUser(t.Context(), User{Name: "ann:old"}, string(old)))
+	// Made by the reference implementation: echo -n password | argon2 somesalt -id -t 2 -m 16 -p 1
+	must(t, r.ImportUser(t.Context(), User{Name: "ann:ref"},
+		"$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc"))
+	for user, password := range map[string]string{"ann:old": "sesame", "ann:ref": "password"} {
+		if _, err := login(t, r, user, password); err != nil {
+			t.Errorf("Password(%s) = %v", user, err)
+		}
+		if _, err := login(t, r, user, password+"x"); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("Password(%s, wrong) = %v, want fs.ErrPermission", user, err)
+		}
+	}
+	for _, hash := range []string{
+		"", "sesame", "$1$abc$def", "$2a$10$short", "$2a$31$" + strings.Repeat("a", 53),
+		"$argon2id$v=19$m=99999999,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+		"$argon2id$v=19$m=65536,t=0,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+		"$argon2i$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc",
+		"$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$",
+	} {
+		if err := r.ImportUser(t.Context(), User{Name: "ann:bad"}, hash); !errors.Is(err, fs.ErrInvalid) {
+			t.Errorf("ImportUser(%q) = %v, want a Refusal", hash, err)
+		}
+	}
+}
+
+func TestDoorsAndNetworks(t *testing.T) {
+	r := open(t, dbPath(t), Options{})
+	addUser(t, r, User{Name: "ann:ftp", Doors: []string{"ftp", "sftp"}}, "sesame")
+	addUser(t, r, User{Name: "ann:lan", Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")}}, "sesame")
+	for _, c := range []struct {
+		user, door, from string
+		ok               bool
+	}{
+		{"ann:ftp", "ftp", "127.0.0.1", true},
+		{"ann:ftp", "swift", "127.0.0.1", false},
+		{"ann:ftp", "", "127.0.0.1", false},
+		{"ann:lan", "swift", "192.0.2.9", true},
+		{"ann:lan", "swift", "::ffff:192.0.2.9", true},
+		{"ann:lan", "swift", "2001:db8::1", true},
+		{"ann:lan", "swift", "192.0.3.9", false},
+		{"ann:lan", "swift", "", false},
+	} {
+		var from netip.Addr
+		if c.from != "" {
+			from = netip.MustParseAddr(c.from)
+		}
+		for range 2 { // once remembered the answer must be the same
+			_, err := r.Password(t.Context(), Attempt{c.user, from, c.door}, "sesame")
+			if c.ok && err != nil || !c.ok && !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("Password(%+v) = %v", c, err)
+			}
+		}
+	}
+}
+
+func TestTokens(t *testing.T) {
+	r := open(t, dbPath(t), Options{})
+	addUser(t, r, User{Name: "ann:tester", Role: RoleAdmin}, "sesame")
+	id, err := login(t, r, "ann:tester", "sesame")
+	must(t, err)
+	tok, err := r.Issue(t.Context(), id)
+	must(t, err)
+	if !strings.HasPrefix(tok.Secret, "AUTH_tk") || len(tok.Secret) > 255 {
+		t.Errorf("token of %d bytes: %s", len(tok.Secret), tok.Secret)
+	}
+	if life := tok.Expires.Sub(tok.Issued); life != 24*time.Hour {
+		t.Errorf("token lives %v, want 24h", life)
+	}
+	for range 2 { // opened, then remembered
+		got, same, err := r.Verify(t.Context(), tok.Secret)
+		if err != nil || got.User != "ann:tester" || got.Role != RoleAdmin || same != tok {
+			t.Fatalf("Verify = %+v, %+v, %v", got, same, err)
+		}
+	}
+	// No bit of it may be changed.
+	for i := range tok.Secret {
+		bad := []byte(tok.Secret)
+		bad[i] ^= 4
+		if _, _, err := r.Verify(t.Context(), string(bad)); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("Verify with byte %d changed = %v, want fs.ErrPermission", i, err)
+		}
+	}
+	for _, bad := range []string{"", "AUTH_tk", "AUTH_tk.", "AUTH_tkx.y", tok.Secret + "=", tok.Secret + ".x", strings.Repeat("AUTH_tk", 1000)} {
+		if _, _, err := r.Verify(t.Context(), bad); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("Verify(%.20q) = %v, want fs.ErrPermission", bad, err)
+		}
+	}
+	if _, err := r.Issue(t.Context(), Identity{User: "ann:tester", Account: "ann"}); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("Issue for an Identity made up = %v, want fs.ErrPermission", err)
+	}
+}
+
+// TestTokensEnd changes a user from another process, in each way, and waits for
+// his token to be refused here.
+func TestTokensEnd(t *testing.T) {
+	path := dbPath(t)
+	server := open(t, path, Options{Poll: 5 * time.Millisecond})
+	command := open(t, path, Options{Poll: time.Hour})
+	u := User{Name: "ann:tester", Role: RoleAdmin}
+	addUser(t, command, u, "sesame")
+	ctx := t.Context()
+	key := newKey(t)
+	for _, c := range []struct {
+		name   string
+		change func() error
+		undo   func() error
+	}{
+		{"password", func() error { return command.SetPassword(ctx, u.Name, "other") }, func() error { return command.SetPassword(ctx, u.Name, "sesame") }},
+		{"disabled", func() error { return command.SetDisabled(ctx, u.Name, true) }, func() error { return command.SetDisabled(ctx, u.Name, false) }},
+		{"account disabled", func() error { return command.SetAccountDisabled(ctx, "ann", true) }, func() error { return command.SetAccountDisabled(ctx, "ann", false) }},
+		{"role", func() error { return command.SetUser(ctx, User{Name: u.Name}) }, func() error { return command.SetUser(ctx, u) }},
+		{"read-only", func() error { return command.SetUser(ctx, User{Name: u.Name, Role: RoleAdmin, ReadOnly: true}) }, func() error { return command.SetUser(ctx, u) }},
+		{"key removed", func() error { return command.RemoveKey(ctx, u.Name, ssh.FingerprintSHA256(key)) }, func() error { return nil }},
+		{"removed", func() error { return command.RemoveUser(ctx, u.Name) }, func() error { return command.AddUser(ctx, u, "sesame") }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.name == "key removed" {
+				must(t, command.AddKey(ctx, u.Name, key, ""))
+			}
+			var id Identity
+			eventually(t, server, "the user", func() bool {
+				var err error
+				id, err = login(t, server, u.Name, "sesame")
+				return err == nil && command.Current(id)
+			})
+			tok, err := server.Issue(ctx, id)
+			must(t, err)
+			if _, _, err := server.Verify(ctx, tok.Secret); err != nil {
+				t.Fatalf("Verify = %v", err)
+			}
+			must(t, c.change())
+			eventually(t, server, c.name, func() bool { return !server.Current(id) })
+			if _, _, err := server.Verify(ctx, tok.Secret); !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("Verify after the change = %v, want fs.ErrPermission", err)
+			}
+			if _, err := server.Issue(ctx, id); !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("Issue after the change = %v, want fs.ErrPermission", err)
+			}
+			must(t, c.undo())
+			eventually(t, server, "undo", func() bool { m := server.member(u.Name); return m != nil && m.live })
+			if _, _, err := server.Verify(ctx, tok.Secret); !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("Verify after the change was undone = %v, want fs.ErrPermission", err)
+			}
+		})
+	}
+}
+
+func TestRevoke(t *testing.T) {
+	path := dbPath(t)
+	r := open(t, path, Options{})
+	addUser(t, r, User{Name: "ann:tester"}, "sesame")
+	id, err := login(t, r, "ann:tester", "sesame")
+	must(t, err)
+	one, err := r.Issue(t.Context(), id)
+	must(t, err)
+	two, err := r.Issue(t.Context(), id)
+	must(t, err)
+	must(t, r.Revoke(t.Context(), one.Secret))
+	must(t, r.Revoke(t.Context(), one.Secret))
+	again := open(t, path, Options{}) // as after a restart
+	for _, r := range []*Realm{r, again} {
+		if _, _, err := r.Verify(t.Context(), one.Secret); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("Verify of a revoked token = %v, want fs.ErrPermission", err)
+		}
+		if _, _, err := r.Verify(t.Context(), two.Secret); err != nil {
+			t.Errorf("Verify of the other token = %v", err)
+		}
+	}
+	if err := r.Revoke(t.Context(), "AUTH_tknonsense"); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("Revoke of nonsense = %v, want fs.ErrPermission", err)
+	}
+}
+
+func TestRotateKeys(t *testing.T) {
+	r := open(t, dbPath(t), Options{})
+	addUser(t, r, User{Name: "ann:tester"}, "sesame")
+	id, err := login(t, r, "ann:tester", "sesame")
+	must(t, err)
+	tok, err := r.Issue(t.Context(), id)
+	must(t, err)
+	must(t, r.RotateKeys(t.Context()))
+	if _, _, err := r.Verify(t.Context(), tok.Secret); err != nil {
+		t.Errorf("Verify after one rotation = %v", err)
+	}
+	fresh, err := r.Issue(t.Context(), id)
+	must(t, err)
+	if before, now := tok.Secret[strings.Index(tok.Secret, "."):], fresh.Secret[strings.Index(fresh.Secret, "."):]; before != now {
+		t.Error("a new key is used before other processes can know it")
+	}
+	must(t, r.RotateKeys(t.Context()))
+	if _, _, err := r.Verify(t.Context(), tok.Secret); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("Verify after two rotations = %v, want fs.ErrPermission", err)
+	}
+}
+
+func newKey(t *testing.T) ssh.PublicKey {
+	t.Helper()
+	public, _, err := ed25519.GenerateKey(nil)
+	must(t, err)
+	key, err := ssh.NewPublicKey(public)
+	must(t, err)
+	return key
+}
+
+func TestKeys(t *testing.T) {
+	r := open(t, dbPath(t), Options{})
+	ctx := t.Context()
+	addUser(t, r, User{Name: "ann:tester"}, "")
+	addUser(t, r, User{Name: "ann:other"}, "")
+	key, other := newKey(t), newKey(t)
+	must(t, r.AddKey(ctx, "ann:tester", key, "ann@\x1b[31mlaptop"))
+	if err := r.AddKey(ctx, "ann:tester", key, ""); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("AddKey again = %v, want fs.ErrExist", err)
+	}
+	if err := r.AddKey(ctx, "ann:nobody", key, ""); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("AddKey of nobody = %v, want fs.ErrNotExist", err)
+	}
+	keys, err := r.Keys(ctx, "ann:tester")
+	if err != nil || len(keys) != 1 || keys[0].Comment != "ann@[31mlaptop" || keys[0].Fingerprint != ssh.FingerprintSHA256(key) {
+		t.Errorf("Keys = %+v, %v", keys, err)
+	}
+	at := func(user string, key ssh.PublicKey) error {
+		_, err := r.PublicKey(ctx, Attempt{user, home, "sftp"}, key)
+		return err
+	}
+	if err := at("ann.tester", key); err != nil {
+		t.Errorf("PublicKey = %v", err)
+	}
+	for user, key := range map[string]ssh.PublicKey{"ann.tester": other, "ann.other": key, "ann.nobody": key} {
+		if err := at(user, key); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("PublicKey(%s) = %v, want fs.ErrPermission", user, err)
+		}
+	}
+	must(t, r.RemoveKey(ctx, "ann:tester", keys[0].Fingerprint))
+	if err := at("ann.tester", key); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("PublicKey after RemoveKey = %v, want fs.ErrPermission", err)
+	}
+	if err := r.RemoveKey(ctx, "ann:tester", keys[0].Fingerprint); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("RemoveKey again = %v, want fs.ErrNotExist", err)
+	}
+}
+
+func TestNames(t *testing.T) {
+	r := open(t, dbPath(t), Options{})
+	ctx := t.Context()
+	addUser(t, r, User{Name: "ann:tester"}, "")
+	for name, want := range map[string]error{
+		"ann:tester":                     fs.ErrExist,
+		"ann:Tester":                     fs.ErrExist, // would be mistaken for the other
+		"Ann:someone":                    fs.ErrExist, // so would the account
+		"ann":                            fs.ErrInvalid,
+		"ann:":                           fs.ErrInvalid,
+		":tester":                        fs.ErrInvalid,
+		"a.b:tester":                     fs.ErrInvalid, // "a.b.tester" could be either
+		"ann:a:b":                        fs.ErrInvalid,
+		"ann:a/b":                        fs.ErrInvalid,
+		"ann:a,b":                        fs.ErrInvalid,
+		"ann:*":                          fs.ErrInvalid,
+		"ann:a b":                        fs.ErrInvalid,
+		"ann:a\nb":                       fs.ErrInvalid,
+		"ann:\u00e9":                     fs.ErrInvalid,
+		".r:x":                           fs.ErrInvalid,
+		"AUTH_ann:x":                     fs.ErrInvalid,
+		"auth_ann:x":                     fs.ErrInvalid,
+		"..:x":                           fs.ErrInvalid,
+		"ann:" + strings.Repeat("x", 65): fs.ErrInvalid,
+		strings.Repeat("x", 65) + ":x":   fs.ErrInvalid,
+		"ann:" + strings.Repeat("x", 64): nil,
+		strings.Repeat("x", 64) + ":x":   nil,
+		"bob:jim@example.com":            nil,
+	} {
+		if err := r.AddUser(ctx, User{Name: name}, ""); !errors.Is(err, want) {
+			t.Errorf("AddUser(%q) = %v, want %v", name, err, want)
+		} else if want == fs.ErrInvalid && !errors.As(err, new(*storage.Refusal)) {
+			t.Errorf("AddUser(%q) = %v, which is not a Refusal", name, err)
+		}
+	}
+	if err := r.AddUser(ctx, User{Name: "bob:x", Role: "king"}, ""); !errors.Is(err, fs.ErrInvalid) {
+		t.Errorf("AddUser with a strange role = %v, want fs.ErrInvalid", err)
+	}
+}
+
+func TestAccounts(t *testing.T) {
+	r := open(t, dbPath(t), Options{})
+	ctx := t.Context()
+	must(t, r.AddAccount(ctx, "bob"))
+	if err := r.AddAccount(ctx, "BOB"); !errors.Is(err, fs.ErrExist) || !strings.Contains(err.Error(), "as bob") {
+		t.Errorf("AddAccount(BOB) = %v, want fs.ErrExist as bob", err)
+	}
+	addUser(t, r, User{Name: "ann:tester", Role: RoleAdmin, Doors: []string{"swift"}, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24")}}, "x")
+	accounts, err := r.Accounts(ctx)
+	must(t, err)
+	var names []string
+	for _, a := range accounts {
+		names = append(names, a.Name)
+	}
+	if !slices.Equal(names, []string{"ann", "bob"}) {
+		t.Errorf("Accounts = %q", names)
+	}
+	users, err := r.Users(ctx, "ann")
+	if err != nil || len(users) != 1 || users[0].Name != "ann:tester" || !users[0].HasPassword || users[0].Networks[0].String() != "192.0.2.0/24" {
+		t.Errorf("Users = %+v, %v", users, err)
+	}
+	if err := r.RemoveAccount(ctx, "ann"); !errors.Is(err, storage.ErrNotEmpty) {
+		t.Errorf("RemoveAccount with a user = %v, want ErrNotEmpty", err)
+	}
+	must(t, r.RemoveUser(ctx, "ann:tester"))
+	must(t, r.RemoveAccount(ctx, "ann"))
+	for what, err := range map[string]error{
+		"RemoveAccount":      r.RemoveAccount(ctx, "ann"),
+		"SetAccountDisabled": r.SetAccountDisabled(ctx, "ann", true),
+		"RemoveUser":         r.RemoveUser(ctx, "ann:tester"),
+		"SetPassword":        r.SetPassword(ctx, "ann:tester", "x"),
+		"SetDisabled":        r.SetDisabled(ctx, "ann:tester", true),
+		"SetUser":            r.SetUser(ctx, User{Name: "ann:tester"}),
+	} {
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s of what is not there = %v, want fs.ErrNotExist", what, err)
+		}
+	}
+}
+
+// TestBansOutliveTheProcess bans an address, opens the database anew, and lifts
+// the ban from another process.
+func TestBansOutliveTheProcess(t *testing.T) {
+	path := dbPath(t)
+	r := open(t, path, Options{Poll: 5 * time.Millisecond})
+	addUser(t, r, User{Name: "ann:tester"}, "sesame")
+	a := Attempt{"ann:tester", abroad, "swift"}
+	if _, err := r.Password(t.Context(), a, "sesame"); err != nil {
+		t.Fatal(err)
+	}
+	r.Defender().Fail(abroad, FailCrash)
+	if _, err := r.Password(t.Context(), a, "sesame"); !errors.Is(err, ErrBanned) {
+		t.Fatalf("Password from a banned address = %v, want ErrBanned", err)
+	}
+	if _, err := r.PublicKey(t.Context(), a, newKey(t)); !errors.Is(err, ErrBanned) {
+		t.Fatalf("PublicKey from a banned address = %v, want ErrBanned", err)
+	}
+	again := open(t, path, Options{Poll: time.Hour})
+	if bans := again.Defender().Bans(); len(bans) != 1 || bans[0].Source != netip.MustParsePrefix("203.0.113.7/32") || bans[0].Times != 1 {
+		t.Fatalf("Bans = %+v", bans)
+	}
+	if !again.Defender().Lift(abroad) {
+		t.Error("Lift found no ban")
+	}
+	deadline, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for r.Defender().Banned(abroad) {
+		if err := wait(deadline, time.Millisecond); err != nil {
+			t.Fatal("the ban that another process lifted is not seen to be")
+		}
+	}
+	if _, err := r.Password(t.Context(), a, "sesame"); err != nil {
+		t.Errorf("Password after the ban was lifted = %v", err)
+	}
+}
+
+func TestGuessingIsCounted(t *testing.T) {
+	r := open(t, dbPath(t), Options{Defender: DefenderOptions{Limit: 3}})
+	addUser(t, r, User{Name: "ann:tester"}, "sesame")
+	for i, user := range []string{"ann:tester", "ann:nobody", "ann:tester"} { // all the same to the defender
+		if _, err := r.Password(t.Context(), Attempt{user, abroad, "swift"}, "wrong"); !errors.Is(err, fs.ErrPermission) {
+			t.Fatalf("guess %d = %v", i, err)
+		}
+	}
+	if _, err := r.Password(t.Context(), Attempt{"ann:tester", abroad, "ftp"}, "sesame"); !errors.Is(err, ErrBanned) {
+		t.Errorf("Password after three wrong ones = %v, want ErrBanned", err)
+	}
+	if _, err := login(t, r, "ann:tester", "sesame"); err != nil {
+		t.Errorf("Password from elsewhere = %v", err)
+	}
+}
+
+func TestDatabaseFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a dir?&%20")
+	must(t, os.Mkdir(path, 0o700))
+	path = filepath.Join(path, "control#1.db")
+	r := open(t, path, Options{})
+	addUser(t, r, User{Name: "ann:tester"}, "sesame")
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*"))
+	must(t, err)
+	if !slices.Contains(files, path) || len(files) < 2 {
+		t.Errorf("files are %q, want the database and its log", files)
+	}
+	for _, f := range files {
+		if in, err := os.Stat(f); err != nil || in.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v, %v, want mode 0600", f, in.Mode(), err)
+		}
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		must(t, err)
+		if strings.Contains(string(text), "sesame") {
+			t.Errorf("%s holds the password", f)
+		}
+	}
+}
+
+func TestNewerDatabaseIsRefused(t *testing.T) {
+	path := dbPath(t)
+	r, err := Open(t.Context(), path, Options{})
+	must(t, err)
+	_, err = r.db.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, TRUE)`)
+	must(t, err)
+	must(t, r.Close())
+	if r, err := Open(t.Context(), path, Options{}); err == nil || !strings.Contains(err.Error(), "newer") {
+		if err == nil {
+			r.Close()
+		}
+		t.Errorf("Open = %v, want a refusal that names the reason", err)
+	}
+}
+
+// TestOpenTogether has several processes make the database at the same time.
+func TestOpenTogether(t *testing.T) {
+	path := dbPath(t)
+	type opened struct {
+		r   *Realm
+		err error
+	}
+	c := make(chan opened)
+	const n = 4
+	for range n {
+		go func() {
+			r, err := Open(t.Context(), path, Options{})
+			c <- opened{r, err}
+		}()
+	}
+	var realms []*Realm
+	for range n {
+		o := <-c
+		if o.err != nil {
+			t.Error(o.err)
+			continue
+		}
+		defer o.r.Close()
+		realms = append(realms, o.r)
+	}
+	var keys int
+	must(t, realms[0].db.QueryRow(`SELECT COUNT(*) FROM token_keys`).Scan(&keys))
+	if keys != 1 {
+		t.Errorf("there are %d token keys, want one", keys)
+	}
+}
+
+func TestUnreadableNetworksShutOut(t *testing.T) {
+	path := dbPath(t)
+	r := open(t, path, Options{})
+	addUser(t, r, User{Name: "ann:tester"}, "sesame")
+	must(t, r.change(t.Context(), partUsers, func(tx *sql.Tx) error {
+		_, err := tx.Exec(`UPDATE users SET networks = 'everywhere'`)
+		return err
+	}))
+	if _, err := login(t, r, "ann:tester", "sesame"); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("Password = %v, want fs.ErrPermission", err)
+	}
+}

@@ -1,0 +1,281 @@
+package auth
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/base64"
+	"encoding/json"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"aidanwoods.dev/go-paseto"
+)
+
+// A token is a PASETO (v4.local: sealed, not only signed) written as
+//
+//	AUTH_tk <sealed claims> . <id of the key>
+//
+// with "v4.local." left out, which all of them would begin with. Whoever has
+// the key can open it, so any process on the same control database accepts what
+// another issued, and nothing is stored for a token unless it is revoked.
+const (
+	tokenPrefix  = "AUTH_tk"
+	pasetoPrefix = "v4.local."
+	maxToken     = 1024
+)
+
+// sealedFor is bound into each token without being in it: what else may be
+// sealed with these keys one day is no token.
+var sealedFor = []byte("memstore token 1")
+
+// claims are what a token says, with short names since it travels with every
+// request.
+type claims struct {
+	User    string `json:"u"`
+	Epoch   int64  `json:"e"`
+	Issued  int64  `json:"i"` // in seconds
+	Expires int64  `json:"x"`
+	ID      string `json:"j"`
+}
+
+// A ticket is a token that was opened and found genuine.
+type ticket struct {
+	claims
+	key string // id of the key it was sealed with
+}
+
+// seals are the keys of tokens, and the tokens revoked.
+type seals struct {
+	keys    []seal // the youngest first
+	revoked map[string]bool
+}
+
+type seal struct {
+	id      string
+	key     paseto.V4SymmetricKey
+	created time.Time
+}
+
+// settle is how old a key must be to seal new tokens with, if there is another
+// one: by then every process has seen it.
+const settle = 10 * time.Second
+
+func (s *seals) sealing() seal {
+	for _, k := range s.keys {
+		if time.Since(k.created) >= settle {
+			return k
+		}
+	}
+	return s.keys[len(s.keys)-1]
+}
+
+func (s *seals) find(id string) (seal, bool) {
+	for _, k := range s.keys {
+		if k.id == id {
+			return k, true
+		}
+	}
+	return seal{}, false
+}
+
+// Issue makes a token for an Identity that came from this realm and is still
+// Current, else the answer is fs.ErrPermission.
+func (r *Realm) Issue(ctx context.Context, id Identity) (Token, error) {
+	if !r.Current(id) {
+		return Token{}, fs.ErrPermission
+	}
+	now := time.Now()
+	var random [9]byte
+	rand.Read(random[:]) // never fails
+	c := claims{
+		User:    id.User,
+		Epoch:   id.epoch,
+		Issued:  now.Unix(),
+		Expires: now.Add(r.o.TokenLife).Unix(),
+		ID:      base64.RawURLEncoding.EncodeToString(random[:]),
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		return Token{}, err
+	}
+	s := r.tokens.Load().sealing()
+	t, err := paseto.NewTokenFromClaimsJSON(text, []byte(s.id))
+	if err != nil {
+		return Token{}, err
+	}
+	secret := tokenPrefix + strings.TrimPrefix(t.V4Encrypt(s.key, sealedFor), pasetoPrefix)
+	return c.token(secret), nil
+}
+
+func (c *claims) token(secret string) Token {
+	return Token{Secret: secret, Issued: time.Unix(c.Issued, 0).UTC(), Expires: time.Unix(c.Expires, 0).UTC()}
+}
+
+// Verify returns whom a token was issued for, as he is now.
+func (r *Realm) Verify(ctx context.Context, secret string) (Identity, Token, error) {
+	t, err := r.ticket(secret)
+	if err != nil {
+		return Identity{}, Token{}, err
+	}
+	s := r.tokens.Load()
+	m := r.member(t.User)
+	if m == nil || !m.live || m.id.epoch != t.Epoch || time.Now().Unix() >= t.Expires || s.revoked[t.ID] {
+		return Identity{}, Token{}, fs.ErrPermission
+	}
+	if _, ok := s.find(t.key); !ok {
+		return Identity{}, Token{}, fs.ErrPermission
+	}
+	return m.id, t.token(secret), nil
+}
+
+// ticket opens a token, or remembers having opened it.
+func (r *Realm) ticket(secret string) (*ticket, error) {
+	if len(secret) > maxToken || !strings.HasPrefix(secret, tokenPrefix) {
+		return nil, fs.ErrPermission
+	}
+	var text [maxToken]byte // kept off the heap, since this is done for every request
+	hash := sha256.Sum256(text[:copy(text[:], secret)])
+	if t, ok := r.issued.get(hash); ok {
+		return t, nil
+	}
+	t, ok := r.tokens.Load().open(secret)
+	if !ok {
+		return nil, fs.ErrPermission
+	}
+	r.issued.put(hash, t)
+	return t, nil
+}
+
+// open opens a token, if it is genuine. Whether it still counts is for Verify
+// to say.
+func (s *seals) open(secret string) (*ticket, bool) {
+	sealed := pasetoPrefix + strings.TrimPrefix(secret, tokenPrefix)
+	p := paseto.NewParserWithoutExpiryCheck()
+	id, err := p.UnsafeParseFooter(paseto.V4Local, sealed)
+	if err != nil {
+		return nil, false
+	}
+	k, ok := s.find(string(id))
+	if !ok {
+		return nil, false
+	}
+	t, err := p.ParseV4Local(k.key, sealed, sealedFor)
+	if err != nil {
+		return nil, false
+	}
+	found := ticket{key: k.id}
+	if json.Unmarshal(t.ClaimsJSON(), &found.claims) != nil || found.User == "" || found.ID == "" {
+		return nil, false
+	}
+	return &found, true
+}
+
+// Revoke ends a token before its time, here at once and in other processes
+// within Options.Poll. One that is over already needs no revoking.
+func (r *Realm) Revoke(ctx context.Context, secret string) error {
+	t, err := r.ticket(secret)
+	if err != nil {
+		return err
+	}
+	if time.Now().Unix() >= t.Expires {
+		return nil
+	}
+	return r.change(ctx, partTokens, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO revoked_tokens (id, expires) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING`,
+			t.ID, micros(time.Unix(t.Expires, 0)))
+		return err
+	})
+}
+
+// RotateKeys makes a new key, to seal tokens with from a few seconds on. The
+// key before it still opens what it sealed; the one before that no longer does.
+func (r *Realm) RotateKeys(ctx context.Context) error {
+	return r.change(ctx, partTokens, func(tx *sql.Tx) error { return addKey(ctx, tx) })
+}
+
+func addKey(ctx context.Context, tx *sql.Tx) error {
+	var random [3]byte
+	rand.Read(random[:]) // never fails
+	key := paseto.NewV4SymmetricKey()
+	if _, err := tx.ExecContext(ctx, `INSERT INTO token_keys (id, secret, created) VALUES ($1, $2, $3)`,
+		base64.RawURLEncoding.EncodeToString(random[:]), base64.StdEncoding.EncodeToString(key.ExportBytes()), micros(time.Now())); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `DELETE FROM token_keys WHERE id NOT IN (SELECT id FROM token_keys ORDER BY created DESC, id LIMIT 2)`)
+	return err
+}
+
+func (r *Realm) loadSeals(ctx context.Context) (*seals, error) {
+	s := &seals{revoked: make(map[string]bool)}
+	rows, err := r.db.QueryContext(ctx, `SELECT id, secret, created FROM token_keys`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var k seal
+		var text string
+		var created int64
+		if err := rows.Scan(&k.id, &text, &created); err != nil {
+			return nil, err
+		}
+		raw, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return nil, err
+		}
+		if k.key, err = paseto.V4SymmetricKeyFromBytes(raw); err != nil {
+			return nil, err
+		}
+		k.created = fromMicros(created)
+		s.keys = append(s.keys, k)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	rows.Close()
+	slices.SortFunc(s.keys, func(a, b seal) int { return cmp.Or(b.created.Compare(a.created), cmp.Compare(a.id, b.id)) })
+	gone, err := r.db.QueryContext(ctx, `SELECT id FROM revoked_tokens WHERE expires > $1`, micros(time.Now()))
+	if err != nil {
+		return nil, err
+	}
+	defer gone.Close()
+	for gone.Next() {
+		var id string
+		if err := gone.Scan(&id); err != nil {
+			return nil, err
+		}
+		s.revoked[id] = true
+	}
+	return s, gone.Err()
+}
+
+// tend makes a new key when the youngest is old, and forgets revoked tokens and
+// bans whose time is over.
+func (r *Realm) tend(ctx context.Context) error {
+	now := time.Now()
+	if s := r.tokens.Load(); len(s.keys) == 0 || now.Sub(s.keys[0].created) > r.o.KeyLife {
+		if err := r.change(ctx, partTokens, func(tx *sql.Tx) error {
+			// Another process may have been faster.
+			var youngest sql.NullInt64
+			if err := tx.QueryRowContext(ctx, `SELECT MAX(created) FROM token_keys`).Scan(&youngest); err != nil {
+				return err
+			}
+			if youngest.Valid && now.Sub(fromMicros(youngest.Int64)) <= r.o.KeyLife {
+				return nil
+			}
+			return addKey(ctx, tx)
+		}); err != nil {
+			return err
+		}
+	}
+	if _, err := r.db.ExecContext(ctx, `DELETE FROM revoked_tokens WHERE expires <= $1`, micros(now)); err != nil {
+		return err
+	}
+	_, err := r.db.ExecContext(ctx, `DELETE FROM bans WHERE until <= $1`, micros(now.Add(-r.defender.o.MaxBan)))
+	return err
+}
