@@ -14,6 +14,10 @@ type Stager interface {
 	// Stage opens what was kept under key, or begins anew if nothing was or key
 	// is empty. What it becomes is an object at p, whose container must exist.
 	// A key that is open already is fs.ErrExist.
+	//
+	// What was kept is found again as it was kept, should the process die while
+	// it is open, until it is written or truncated below the size it was kept
+	// with, or ends.
 	Stage(ctx context.Context, p Path, key string) (Stage, error)
 
 	// Staged yields what is kept under keys with this prefix, in order of key;
@@ -47,6 +51,15 @@ type Stage interface {
 	// Keep makes what was written durable under the key the stage was opened
 	// with, beside a note of the caller's, and ends the stage.
 	Keep(note []byte) error
+}
+
+// A Cloner is a Stage that can take its bytes from an object without moving
+// them through this process; an extra power of a Stage.
+type Cloner interface {
+	// Clone makes the bytes of an object, of that version if from.Version is
+	// not 0 (else ErrPrecondition), those of the stage. Whether who asks may
+	// read the object is judged by the caller.
+	Clone(ctx context.Context, from Info) error
 }
 
 // Kept describes a stage that is kept or open.

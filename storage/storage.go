@@ -164,9 +164,10 @@ type Backend interface {
 
 	// Open returns a stretch of an object, and the Info of all of it. A reader
 	// once open keeps reading the object as it was, also when it is
-	// overwritten or removed. If the range cannot be satisfied the error is
-	// ErrRange and the Info is valid nevertheless. A byte that fails its
-	// checksum is never returned: the read fails with ErrDamaged. (GET)
+	// overwritten or removed; one that is an io.ReaderAt too reads anywhere
+	// within the stretch, concurrently. If the range cannot be satisfied the
+	// error is ErrRange and the Info is valid nevertheless. A byte that fails
+	// its checksum is never returned: the read fails with ErrDamaged. (GET)
 	Open(ctx context.Context, p Path, r Range) (io.ReadCloser, Info, error)
 
 	// Create starts an object, which appears, whole, when the Writer is

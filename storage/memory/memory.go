@@ -24,14 +24,18 @@ import (
 type Backend struct {
 	mu  sync.Mutex            // held while the next state is made
 	now atomic.Pointer[state] // nil until the first change
+
+	shelf shelf // what is to become objects, and no part of the state yet
 }
 
 var (
-	_ storage.Backend = (*Backend)(nil)
-	_ storage.Copier  = (*Backend)(nil)
-	_ storage.Mover   = (*Backend)(nil)
-	_ storage.Expirer = (*Backend)(nil)
-	_ storage.Journal = (*Backend)(nil)
+	_ storage.Backend   = (*Backend)(nil)
+	_ storage.Copier    = (*Backend)(nil)
+	_ storage.Mover     = (*Backend)(nil)
+	_ storage.TreeMover = (*Backend)(nil)
+	_ storage.Stager    = (*Backend)(nil)
+	_ storage.Expirer   = (*Backend)(nil)
+	_ storage.Journal   = (*Backend)(nil)
 )
 
 // New returns an empty Backend.
@@ -141,8 +145,14 @@ func (b *Backend) open(ctx context.Context, p storage.Path, r storage.Range) (io
 	if err != nil {
 		return nil, handOut(&o.info), err
 	}
-	return io.NopCloser(bytes.NewReader(o.data[offset:][:length])), handOut(&o.info), nil
+	return reader{bytes.NewReader(o.data[offset:][:length])}, handOut(&o.info), nil
 }
+
+// A reader reads, seeks and reads at any offset, since what it reads lies in
+// memory.
+type reader struct{ *bytes.Reader }
+
+func (reader) Close() error { return nil }
 
 // Make creates an account or a container.
 func (b *Backend) Make(ctx context.Context, p storage.Path, m storage.Meta) (created bool, err error) {
