@@ -82,7 +82,7 @@ func (s *suite) testNames() {
 func (s *suite) testNeighbours() {
 	type place struct{ account, container string }
 	var places []place
-	for _, account := range []string{"A", "AB", "A\x01", "A!", "A\xff"} {
+	for _, account := range []string{"AUTH_A", "AUTH_AB", "AUTH_A\x01", "AUTH_A!", "AUTH_A\xff"} {
 		for _, container := range []string{"c", "cc", "c\x01", "c!", "c\xff", "C"} {
 			places = append(places, place{account, container})
 		}
@@ -100,7 +100,7 @@ func (s *suite) testNeighbours() {
 		s.wantNames(p, objects)
 		s.wantUsage(p, 0, int64(len(objects)), int64(len(objects)*(i+1)))
 	}
-	s.wantNames(storage.Path{Account: "A"}, []string{"C", "c", "c\x01", "c!", "cc", "c\xff"})
+	s.wantNames(storage.Path{Account: "AUTH_A"}, []string{"C", "c", "c\x01", "c!", "cc", "c\xff"})
 
 	// Emptying one empties no other.
 	gone := places[0]
