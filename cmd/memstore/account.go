@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"memstore.dev/memstore/auth"
+	"memstore.dev/memstore/storage"
+)
+
+// controlDatabase is the file in the data directory that holds the users. A
+// running server sees within a second what these commands change in it.
+const controlDatabase = "control.db"
+
+// withRealm runs f on the users of the data directory. Only a command that adds
+// something may begin a data directory.
+func withRealm(cmd *cobra.Command, adds bool, f func(ctx context.Context, realm *auth.Realm) error) error {
+	l, err := load(cmd)
+	if err != nil {
+		return err
+	}
+	if adds {
+		err = os.MkdirAll(l.Data, 0o700)
+	} else {
+		_, err = os.Stat(filepath.Join(l.Data, controlDatabase))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is not a data directory: there are no users in it", l.Data)
+	} else if err != nil {
+		return err
+	}
+	realm, err := openRealm(cmd.Context(), l, nil)
+	if err != nil {
+		return err
+	}
+	err = f(cmd.Context(), realm)
+	// A name that cannot be is the caller's mistake, like a wrong flag.
+	if refused := (*storage.Refusal)(nil); errors.As(err, &refused) {
+		err = usage(err)
+	}
+	return errors.Join(err, realm.Close())
+}
+
+func accountCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "account",
+		Short: "Manage accounts, while serving too",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	add := &cobra.Command{
+		Use:   "add ACCOUNT",
+		Short: "Add an account without users",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withRealm(cmd, true, func(ctx context.Context, realm *auth.Realm) error {
+				if err := realm.AddAccount(ctx, args[0]); err != nil {
+					return err
+				}
+				return say(cmd, "account %s added", args[0])
+			})
+		},
+	}
+	list := &cobra.Command{
+		Use:   "list",
+		Short: "List accounts",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm) error {
+				accounts, err := realm.Accounts(ctx)
+				if err != nil {
+					return err
+				}
+				t := table{head: []string{"ACCOUNT", "STORED AS", "STATE", "CREATED"}}
+				for _, a := range accounts {
+					t.add(a.Name, auth.StorageAccount(a.Name), state(a.Disabled), day(a.Created))
+				}
+				return t.print(cmd)
+			})
+		},
+	}
+	list.Flags().Bool("json", false, "print JSON")
+	rm := &cobra.Command{
+		Use:   "rm ACCOUNT",
+		Short: "Remove an account that has no users; what it stored stays",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm) error {
+				err := realm.RemoveAccount(ctx, args[0])
+				if errors.Is(err, storage.ErrNotEmpty) {
+					return fmt.Errorf("account %s still has users; remove them first", args[0])
+				} else if err != nil {
+					return err
+				}
+				return say(cmd, "account %s removed", args[0])
+			})
+		},
+	}
+	cmd.AddCommand(add, list, rm)
+	return cmd
+}
+
+func say(cmd *cobra.Command, format string, args ...any) error {
+	_, err := fmt.Fprintf(cmd.OutOrStdout(), format+"\n", args...)
+	return err
+}
+
+func state(disabled bool) string {
+	if disabled {
+		return "disabled"
+	}
+	return "enabled"
+}
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+// A table is a list to print, as columns for the eye or as JSON.
+type table struct {
+	head []string
+	rows [][]string
+}
+
+func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+
+func (t *table) print(cmd *cobra.Command) error {
+	if asJSON, _ := cmd.Flags().GetBool("json"); asJSON {
+		return t.json(cmd.OutOrStdout())
+	}
+	w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, strings.Join(t.head, "\t"))
+	for _, row := range t.rows {
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	return w.Flush()
+}
+
+// json writes an array of objects whose keys are the heads in lower case.
+func (t *table) json(w io.Writer) error {
+	list := make([]map[string]string, 0, len(t.rows))
+	for _, row := range t.rows {
+		object := map[string]string{}
+		for i, cell := range row {
+			object[strings.ReplaceAll(strings.ToLower(t.head[i]), " ", "_")] = cell
+		}
+		list = append(list, object)
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(list)
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Config is everything that can be set. The comments of its fields are the
+// manual: docs/configuration.md and deploy/memstore.yaml are made from them,
+// and a test keeps them equal.
+type Config struct {
+	// The directory that holds everything Memstore keeps: objects, users, and
+	// the socket by which its own commands reach a running server. It is made
+	// if it does not exist. One server at a time may use it.
+	Data string `yaml:"data" env:"DATA" flag:"data"`
+
+	// What keeps the objects: "disk" is the embedded engine; "memory" forgets
+	// everything at exit and is meant for demonstrations and for testing
+	// clients. Users are kept in the data directory in either case.
+	Backend string `yaml:"backend" env:"BACKEND" flag:"backend"`
+
+	// How much memory the garbage collector aims to stay under, as in "256MiB";
+	// 0 leaves it to GOMEMLIMIT. It is a target and not a wall: what clients
+	// have in flight is allocated beyond it, at the price of more collection.
+	Memory Size `yaml:"memory" env:"MEMORY"`
+
+	// How long requests that are running may take to finish after SIGTERM. What
+	// is left then is cut off; an upload that was cut off leaves no trace.
+	Drain time.Duration `yaml:"drain" env:"DRAIN"`
+
+	// How often objects whose X-Delete-At has come are removed. They cannot be
+	// read any more from that moment on; this is when their space comes back.
+	Sweep time.Duration `yaml:"sweep" env:"SWEEP"`
+
+	Log       LogConfig       `yaml:"log"`
+	FirstUser FirstUserConfig `yaml:"first_user"`
+	Tokens    TokensConfig    `yaml:"tokens"`
+	Gateway   GatewayConfig   `yaml:"gateway"`
+	FTP       FTPConfig       `yaml:"ftp"`
+	SFTP      SFTPConfig      `yaml:"sftp"`
+	CDN       CDNConfig       `yaml:"cdn"`
+	Admin     AdminConfig     `yaml:"admin"`
+	Disk      DiskConfig      `yaml:"disk"`
+}
+
+// LogConfig is about what is logged, to standard error.
+type LogConfig struct {
+	// The least serious messages to log: "debug", "info", "warn" or "error".
+	// Reloaded on SIGHUP.
+	Level string `yaml:"level" env:"LOG_LEVEL" flag:"log-level"`
+
+	// "json" writes one JSON object per line, "text" lines for the eye; "auto"
+	// is text on a terminal and JSON everywhere else.
+	Format string `yaml:"format" env:"LOG_FORMAT"`
+}
+
+// FirstUserConfig names the user that serve makes while there is none at all.
+type FirstUserConfig struct {
+	// Name of the first user, "account:user". He is the admin of his account.
+	// Once any user exists it is ignored. Empty makes none.
+	Name string `yaml:"name" env:"USER"`
+
+	// His password. Empty generates one and prints it, once.
+	Password Secret `yaml:"password" env:"PASSWORD"`
+}
+
+// TokensConfig is about the tokens that a login gives out.
+type TokensConfig struct {
+	// How long a token is good for. Disabling its user or changing his password
+	// ends it at once.
+	Life time.Duration `yaml:"life" env:"TOKEN_LIFE"`
+}
+
+// GatewayConfig is the door that speaks the OpenStack Swift API.
+type GatewayConfig struct {
+	// Address to listen on, as in "127.0.0.1:8080", or ":8080" for all
+	// addresses of the machine. Port 0 picks a free one and prints it. Empty
+	// keeps the door closed.
+	Listen string `yaml:"listen" env:"GATEWAY" flag:"gateway"`
+
+	// Files with a certificate chain and its private key, in PEM. With both set
+	// the door speaks HTTPS only: TLS 1.2 with AEAD ciphers, or 1.3. The files
+	// are read again on SIGHUP.
+	Certificate string `yaml:"certificate" env:"GATEWAY_CERTIFICATE"`
+	Key         string `yaml:"key" env:"GATEWAY_KEY"`
+
+	// The largest object that one PUT may send, as OpenStack Swift limits it.
+	MaxObject Size `yaml:"max_object" env:"GATEWAY_MAX_OBJECT"`
+}
+
+// FTPConfig is the door for FTP and FTPS.
+type FTPConfig struct {
+	// Address to listen on. This version has no FTP door: it must be empty.
+	Listen string `yaml:"listen" env:"FTP" flag:"ftp"`
+}
+
+// SFTPConfig is the door for SFTP and scp.
+type SFTPConfig struct {
+	// Address to listen on. This version has no SFTP door: it must be empty.
+	Listen string `yaml:"listen" env:"SFTP" flag:"sftp"`
+}
+
+// CDNConfig is the edge that caches public objects.
+type CDNConfig struct {
+	// Address to listen on. This version has no CDN door: it must be empty.
+	Listen string `yaml:"listen" env:"CDN" flag:"cdn"`
+}
+
+// AdminConfig is the door for those who look after the server.
+type AdminConfig struct {
+	// Address to serve /metrics, /healthz and /readyz on. It asks nobody who he
+	// is, so keep it on loopback or on a private network. Empty keeps the door
+	// closed.
+	Listen string `yaml:"listen" env:"ADMIN" flag:"admin"`
+}
+
+// DiskConfig is about the embedded engine.
+type DiskConfig struct {
+	// Memory for the index's cache. Part of what memory counts.
+	Cache Size `yaml:"cache" env:"DISK_CACHE"`
+
+	// Free space that uploads must leave on the file system; below it they are
+	// refused with 507 while everything else goes on. 0 is 2 % of it, or what
+	// the index may need and 1 GiB, if that is more.
+	Reserve Size `yaml:"reserve" env:"DISK_RESERVE"`
+
+	// A file of this size takes up room that the index is given if others have
+	// filled the disk all the same, so that deletes stay possible; 0 is none.
+	Ballast Size `yaml:"ballast" env:"DISK_BALLAST"`
+
+	// Which reads of large objects are held against their checksums: "recent"
+	// checks a block that was not checked within ten minutes and sends what was
+	// without copying it, "always" checks every block, and "never" leaves it to
+	// the scrubber.
+	Verify string `yaml:"verify" env:"DISK_VERIFY"`
+
+	// What is made durable before a client is told that it is stored: "full" is
+	// everything, as it must be; "files" leaves out the directories and "none"
+	// is nothing at all. The other two lose data in a power cut, and are there
+	// so that tests can prove it.
+	Sync string `yaml:"sync" env:"DISK_SYNC"`
+
+	// How many bytes per second the scrubber re-reads to find what rotted;
+	// 0 turns it off.
+	Scrub Size `yaml:"scrub" env:"DISK_SCRUB"`
+}
+
+// Defaults is what holds where nothing is said.
+func Defaults() Config {
+	return Config{
+		Data:      defaultData(),
+		Backend:   "disk",
+		Memory:    256 << 20,
+		Drain:     30 * time.Second,
+		Sweep:     5 * time.Second,
+		Log:       LogConfig{Level: "info", Format: "auto"},
+		FirstUser: FirstUserConfig{Name: "demo:admin"},
+		Tokens:    TokensConfig{Life: 24 * time.Hour},
+		Gateway:   GatewayConfig{Listen: "127.0.0.1:8080", MaxObject: 5<<30 + 2},
+		Disk:      DiskConfig{Cache: 64 << 20, Ballast: 256 << 20, Verify: "recent", Sync: "full", Scrub: 10 << 20},
+	}
+}
+
+// defaultData is where a user's programs keep their data, or "" if that cannot
+// be told, as in a bare container.
+func defaultData() string {
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "memstore")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, ".local", "share", "memstore")
+}

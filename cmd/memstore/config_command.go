@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+func configCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Look at the configuration",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	check := &cobra.Command{
+		Use:   "check",
+		Short: "Say whether the configuration is right, and where it is not",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := load(cmd)
+			if err != nil {
+				return err
+			}
+			if _, err := l.serverTLS(); err != nil {
+				return usage(err)
+			}
+			for _, name := range l.Unknown {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s is not a setting of this version, and ignored\n", name)
+			}
+			from := "no file is read"
+			if l.File != "" {
+				from = "read from " + l.File
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "configuration is right (%s)\n", from)
+			return nil
+		},
+	}
+	show := &cobra.Command{
+		Use:   "print",
+		Short: "Print every setting and where its value is from, secrets masked",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := load(cmd)
+			if err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
+			for _, s := range l.settings() {
+				value := s.text()
+				if value == "" {
+					value = `""`
+				}
+				fmt.Fprintf(w, "%s:\t%s\t# %s\n", s.name, value, l.Sources[s.name])
+			}
+			return w.Flush()
+		},
+	}
+	cmd.AddCommand(check, show)
+	return cmd
+}

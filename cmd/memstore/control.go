@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"memstore.dev/memstore/storage/disk"
+)
+
+// controlName is the socket in the data directory by which commands of the same
+// machine and user reach the server that holds it. It can be asked two things:
+// whether the server is ready, and to hold a snapshot.
+const controlName = "control.sock"
+
+// snapshotReply is the first line that GET /snapshot answers.
+type snapshotReply struct {
+	Dir string `json:"dir"`
+}
+
+// listenControl opens the socket. Whoever holds the data directory's lock may
+// take away a socket that a killed server left behind.
+func listenControl(data string) (net.Listener, error) {
+	path, done, err := socketPath(data)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // path may be gone by then
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// socketPath is a path of the socket that fits the 108 bytes which the kernel
+// has for one, however deep the data directory lies. It holds until done is
+// called.
+func socketPath(data string) (path string, done func(), err error) {
+	path = filepath.Join(data, controlName)
+	if len(path) < 100 {
+		return path, func() {}, nil
+	}
+	dir, err := os.Open(data)
+	if err != nil {
+		return "", nil, err
+	}
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), controlName), func() { dir.Close() }, nil
+}
+
+// controlServer answers on the socket. ready says what is wrong, or nil; engine
+// may be nil.
+func controlServer(engine *disk.Backend, ready func(context.Context) error, log *slog.Logger) *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET /readyz", readiness(ready))
+	mux.HandleFunc("GET /snapshot", func(w http.ResponseWriter, r *http.Request) {
+		if engine == nil {
+			http.Error(w, "this server keeps its objects in memory: there is nothing to read on disk", http.StatusConflict)
+			return
+		}
+		snap, err := engine.Snapshot(r.Context())
+		if err != nil {
+			log.Error("snapshot failed", "error", err)
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		log.Info("snapshot held", "dir", snap.Dir)
+		defer func() {
+			if err := snap.Close(); err != nil {
+				log.Error("snapshot not released", "dir", snap.Dir, "error", err)
+				return
+			}
+			log.Info("snapshot released", "dir", snap.Dir)
+		}()
+		json.NewEncoder(w).Encode(snapshotReply{snap.Dir})
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done() // whoever asked is done with it, or gone
+	})
+	return &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+}
+
+// controlClient speaks to the server that holds data.
+func controlClient(data string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			path, done, err := socketPath(data)
+			if err != nil {
+				return nil, err
+			}
+			defer done()
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		},
+	}}
+}
+
+func askControl(ctx context.Context, data, what string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://memstore/"+what, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := controlClient(data).Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("asking the server that holds %s: %w", data, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+		resp.Body.Close()
+		return nil, fmt.Errorf("the server that holds %s: %s: %s", data, resp.Status, text)
+	}
+	return resp, nil
+}
+
+// borrowSnapshot has the running server hold a snapshot, whose directory it
+// returns, until release is called or this process ends.
+func borrowSnapshot(ctx context.Context, data string) (dir string, release func() error, err error) {
+	resp, err := askControl(ctx, data, "snapshot")
+	if err != nil {
+		return "", nil, err
+	}
+	var reply snapshotReply
+	if err := json.NewDecoder(resp.Body).Decode(&reply); err != nil {
+		resp.Body.Close()
+		return "", nil, fmt.Errorf("the server that holds %s: %w", data, err)
+	}
+	return reply.Dir, resp.Body.Close, nil
+}

@@ -1,0 +1,270 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"memstore.dev/memstore/auth"
+	"memstore.dev/memstore/gateway"
+	"memstore.dev/memstore/storage"
+	"memstore.dev/memstore/storage/disk"
+	"memstore.dev/memstore/storage/memory"
+)
+
+// A node is a running Memstore: everything that serve makes lives in it, so two
+// of them fit into one process.
+type node struct {
+	conf *Loaded
+	log  *slog.Logger
+
+	engine *disk.Backend // nil with the memory backend
+	realm  *auth.Realm
+	store  *storage.Store
+	tls    *serverTLS
+
+	gatewayURL, adminURL string
+	created              bool   // the data directory was new
+	user, password       string // of the welcome; see firstUser
+
+	doors    []*http.Server // in the order in which they are closed
+	draining atomic.Bool
+	failed   chan error // a door that ended by itself
+	stop     context.CancelFunc
+	work     sync.WaitGroup // doors and sweeper
+	closers  []func() error // of what lies beneath, to be called backwards
+}
+
+// start opens everything from the cellar up. The node works until close,
+// whatever becomes of ctx.
+func start(ctx context.Context, l *Loaded, log *slog.Logger) (n *node, err error) {
+	n = &node{conf: l, log: log, failed: make(chan error, 3)}
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	n.stop = stop
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	if n.tls, err = l.serverTLS(); err != nil {
+		return n, usage(err)
+	}
+	if n.created, err = makeData(l.Data); err != nil {
+		return n, err
+	}
+	cellar, err := n.openCellar()
+	if err != nil {
+		return n, err
+	}
+	if err := n.openRealm(ctx); err != nil {
+		return n, err
+	}
+	guard := auth.NewGuard(cellar)
+	n.store = storage.New(guard)
+	n.work.Go(func() { n.sweep(work) })
+	return n, n.openDoors(guard)
+}
+
+// makeData makes the data directory, and reports whether it was not there or
+// empty.
+func makeData(dir string) (created bool, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return false, fmt.Errorf("data directory: %w", err)
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return false, fmt.Errorf("data directory: %w", err)
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(1)
+	if err != nil && err != io.EOF {
+		return false, fmt.Errorf("data directory: %w", err)
+	}
+	return len(names) == 0, nil
+}
+
+// openCellar opens what keeps the bytes, and with it takes the data directory
+// for this process alone.
+func (n *node) openCellar() (storage.Backend, error) {
+	if n.conf.Backend == "memory" {
+		unlock, err := lockData(n.conf.Data)
+		if err != nil {
+			return nil, err
+		}
+		n.closers = append(n.closers, unlock)
+		return memory.New(), nil
+	}
+	o := n.conf.diskOptions(n.log)
+	o.Fatal = func(err error) {
+		n.log.Error("the disk failed; ending, so that nothing is acknowledged that is not kept", "error", err)
+		os.Exit(exitFault)
+	}
+	engine, err := disk.Open(n.conf.Data, o)
+	if err != nil {
+		return nil, err
+	}
+	n.engine = engine
+	n.closers = append(n.closers, engine.Close)
+	return engine, nil
+}
+
+func (n *node) openRealm(ctx context.Context) (err error) {
+	n.realm, err = openRealm(ctx, n.conf, n.log)
+	if err != nil {
+		return err
+	}
+	n.closers = append(n.closers, n.realm.Close)
+	n.user, n.password, err = firstUser(ctx, n.realm, n.conf.FirstUser)
+	return err
+}
+
+// openRealm opens the users of a data directory.
+func openRealm(ctx context.Context, l *Loaded, log *slog.Logger) (*auth.Realm, error) {
+	return auth.Open(ctx, filepath.Join(l.Data, controlDatabase), auth.Options{TokenLife: l.Tokens.Life, Log: log})
+}
+
+// openDoors listens wherever the configuration says.
+func (n *node) openDoors(guard *auth.Guard) error {
+	reg := newMetrics()
+	if addr := n.conf.Gateway.Listen; addr != "" {
+		h := gateway.New(gateway.Config{
+			Store:         n.store,
+			Auth:          n.realm,
+			Owner:         guard.Owner,
+			Log:           n.log,
+			Metrics:       newRequestMetrics(reg),
+			MaxObjectSize: int64(n.conf.Gateway.MaxObject),
+			Disabled:      n.draining.Load,
+		})
+		s := gateway.Server(h, n.log)
+		scheme := "http"
+		if n.tls != nil {
+			s.TLSConfig, scheme = n.tls.config, "https"
+		}
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return fmt.Errorf("gateway: %w", err)
+		}
+		n.gatewayURL = scheme + "://" + dialable(l.Addr())
+		n.open("gateway", s, l)
+	}
+	if addr := n.conf.Admin.Listen; addr != "" {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			return fmt.Errorf("admin: %w", err)
+		}
+		n.adminURL = "http://" + dialable(l.Addr())
+		n.open("admin", adminServer(reg, n.ready), l)
+	}
+	l, err := listenControl(n.conf.Data)
+	if err != nil {
+		return err
+	}
+	n.open("control", controlServer(n.engine, n.ready, n.log), l)
+	return nil
+}
+
+func (n *node) open(name string, s *http.Server, l net.Listener) {
+	n.doors = append(n.doors, s)
+	n.work.Go(func() {
+		var err error
+		if s.TLSConfig != nil {
+			err = s.ServeTLS(l, "", "")
+		} else {
+			err = s.Serve(l)
+		}
+		if !errors.Is(err, http.ErrServerClosed) {
+			n.failed <- fmt.Errorf("%s: %w", name, err)
+		}
+	})
+}
+
+// dialable is the address to give to a client on this machine.
+func dialable(a net.Addr) string {
+	tcp := a.(*net.TCPAddr)
+	if tcp.IP.IsUnspecified() {
+		return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
+	}
+	return tcp.String()
+}
+
+// sweep removes what has expired, until ctx ends.
+func (n *node) sweep(ctx context.Context) {
+	tick := time.NewTicker(n.conf.Sweep)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			gone, err := n.store.Sweep(ctx, now)
+			if err != nil && ctx.Err() == nil {
+				n.log.Error("expired objects not removed", "error", err)
+			}
+			if gone > 0 {
+				n.log.Info("expired objects removed", "objects", gone)
+			}
+		}
+	}
+}
+
+// ready says why no requests should be sent here, or nil.
+func (n *node) ready(ctx context.Context) error {
+	if n.draining.Load() {
+		return errors.New("draining")
+	}
+	// Nobody has this account, so the answer is quick, and only an engine that
+	// has stopped says anything but that it is not there.
+	_, err := n.store.Stat(auth.NewContext(ctx, auth.Identity{User: ".ready", Role: auth.RoleReseller}), storage.Path{Account: ".ready"})
+	if errors.Is(err, storage.ErrUnavailable) {
+		return storage.ErrUnavailable
+	}
+	return nil
+}
+
+// close ends the doors, giving what runs in them the time that drain allows,
+// and then what lies beneath, in the order that loses nothing.
+func (n *node) close() error {
+	n.draining.Store(true)
+	ctx, cancel := context.WithTimeout(context.Background(), n.conf.Drain)
+	defer cancel()
+	for i, s := range n.doors {
+		if i == len(n.doors)-1 {
+			s.Close() // the control socket: a snapshot that is held would hold us
+			break
+		}
+		if err := s.Shutdown(ctx); err != nil {
+			n.log.Warn("requests cut off", "error", err)
+			s.Close()
+		}
+	}
+	n.stop()
+	n.work.Wait()
+	var errs []error
+	for i := len(n.closers) - 1; i >= 0; i-- {
+		errs = append(errs, n.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// welcome is what to say about the node now that it is up.
+func (n *node) welcome() welcome {
+	data, err := filepath.Abs(n.conf.Data)
+	if err != nil {
+		data = n.conf.Data
+	}
+	return welcome{
+		Version: version(), Data: data, Created: n.created,
+		Gateway: n.gatewayURL, Admin: n.adminURL,
+		User: n.user, Password: n.password,
+	}
+}

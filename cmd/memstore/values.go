@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// A Secret is a setting that is never shown.
+type Secret string
+
+// String masks the secret, and so does everything that formats with it.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "[masked]"
+}
+
+// GoString masks it from %#v too.
+func (s Secret) GoString() string { return strconv.Quote(s.String()) }
+
+// A Size is a number of bytes, written as a number with or without one of the
+// units KiB, MiB, GiB, TiB (1,024) or kB, MB, GB, TB (1,000).
+type Size int64
+
+var units = []struct {
+	name  string
+	bytes int64
+}{
+	{"TiB", 1 << 40}, {"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
+	{"TB", 1e12}, {"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"B", 1},
+}
+
+// String writes the size with the largest binary unit that divides it.
+func (s Size) String() string {
+	for _, u := range units[:4] {
+		if s != 0 && int64(s)%u.bytes == 0 {
+			return strconv.FormatInt(int64(s)/u.bytes, 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(s), 10)
+}
+
+// UnmarshalText reads what String writes, and the other units.
+func (s *Size) UnmarshalText(text []byte) error {
+	number, factor := strings.TrimSpace(string(text)), int64(1)
+	for _, u := range units {
+		if rest, ok := strings.CutSuffix(number, u.name); ok {
+			number, factor = strings.TrimSpace(rest), u.bytes
+			break
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64/factor {
+		return fmt.Errorf("%q is not a size such as 64MiB", text)
+	}
+	*s = Size(n * factor)
+	return nil
+}
