@@ -1,0 +1,60 @@
+# Everything here sets itself up: Go is all that a fresh Debian or Ubuntu needs.
+
+GO          ?= go
+VERSION     ?=
+STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK  = golang.org/x/vuln/cmd/govulncheck@v1.1.4
+FUZZTIME    ?= 30s
+KILLS       ?= 300
+CUTS        ?= 50
+TESTFLAGS   ?=
+
+LDFLAGS = -s -w -buildid=$(if $(VERSION), -X main.release=$(VERSION))
+
+.DEFAULT_GOAL := build
+.PHONY: build run setup test check lint race vuln bench crash powercut fuzz clean
+
+build: ## one static binary, bin/memstore
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/memstore ./cmd/memstore
+
+run: setup build ## a server on loopback, with its data in .run/
+	@exec ./bin/memstore serve --data .run
+
+setup: ## the client programs that the printed commands and the tests use
+	@./.ci/setup
+
+test: setup ## everything that proves the product works; CI=true skips nothing
+	$(GO) test $(TESTFLAGS) -timeout 30m ./...
+
+check: lint race ## what must pass at every commit
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not gofmt'ed:" $$unformatted; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+race: setup
+	$(GO) test -race -short -timeout 30m ./...
+
+vuln: ## known holes in what we call
+	$(GO) run $(GOVULNCHECK) ./...
+
+bench: setup ## against a real OpenStack Swift on the same disk
+	$(GO) run ./internal/bench
+
+crash: ## hundreds of kills at random points, with an oracle of what was acknowledged
+	$(GO) run ./internal/crash kill -n $(KILLS)
+
+powercut: ## the file system cut off in full flight; needs root
+	$(GO) run ./internal/crash powercut -fs ext4,xfs -n $(CUTS)
+
+fuzz: ## every fuzz test for FUZZTIME
+	@set -e; for dir in $$($(GO) list -f '{{.Dir}}' ./...); do \
+		for f in $$(cat $$dir/*_test.go 2>/dev/null | sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p'); do \
+			echo "$$dir $$f"; (cd $$dir && $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) .); \
+		done; \
+	done
+
+clean:
+	rm -rf bin .run
