@@ -358,17 +358,21 @@ func (w *writer) settle(foot *footer) error {
 		return noSpace(err)
 	}
 	defer w.b.shelves.leave(n, sh)
+	if w.b.o.Sync == SyncFilesOnly {
+		// Before it has a name: synced afterwards, a journaling file system
+		// would write the name along with it.
+		if err := w.file.Sync(); err != nil {
+			return w.b.syncFailed(err)
+		}
+	}
 	if err := sh.put(w.file, foot.id); err != nil {
 		return noSpace(err)
 	}
-	if w.b.o.Sync == SyncNone {
+	if w.b.o.Sync != SyncFull {
 		return nil
 	}
 	if err := w.file.Sync(); err != nil {
 		return w.b.syncFailed(err)
-	}
-	if w.b.o.Sync == SyncFilesOnly {
-		return nil
 	}
 	if err := sh.flush.do(sh.dir.Sync); err != nil {
 		return w.b.syncFailed(err)
