@@ -38,15 +38,21 @@ type campaign struct {
 	world   *world
 	writers int
 	seed    uint64
-	flood   int           // before the load proper, so many small writes
+	floods  int           // one life in so many begins with a flood and ends at rest; 0 for none
 	longest time.Duration // that the load goes on before a blow
 	log     io.Writer
 
 	acked, unanswered, blows int64
 }
 
+// floodSize is how many small writes it takes until the engine's log is written
+// into files that were logs before. Only then is a sync of the log no more than
+// that: while files grow, the journal of the file system is written along with
+// it, and with the journal whatever names were not synced.
+const floodSize = 20_000
+
 func newCampaign(m machine, writers int, seed uint64, log io.Writer) *campaign {
-	return &campaign{machine: m, world: newWorld(writers), writers: writers, seed: seed, longest: 120 * time.Millisecond, log: log}
+	return &campaign{machine: m, world: newWorld(writers), writers: writers, seed: seed, longest: 200 * time.Millisecond, log: log}
 }
 
 // findings is an error that tells what a store did wrong.
@@ -116,11 +122,15 @@ func (c *campaign) cycle(ctx context.Context, i int) error {
 		return err
 	}
 	defer cl.close()
-	l := newLoad(c.world, cl, c.flood)
+	flood := 0
+	if c.floods > 0 && i%c.floods == 0 {
+		flood = floodSize
+	}
+	l := newLoad(c.world, cl, flood)
 	l.lateAcks = c.machine.lateAcks()
 	// One life in six comes to rest before it ends. It is then that what was
 	// only put off, and never carried along by what came later, is lost.
-	rest := r.IntN(6) == 0
+	rest := flood > 0 || r.IntN(6) == 0
 	length := time.Duration(r.Int64N(int64(c.longest)))
 	pause := time.Duration(r.Int64N(int64(50 * time.Millisecond)))
 

@@ -181,6 +181,7 @@ func powercuts(ctx context.Context, o options) error {
 		}
 		err := withCutter(ctx, o, system, nil, func(m *cutter) error {
 			c := newCampaign(m, o.writers, o.seed, o.log)
+			c.floods = 10
 			begun := time.Now()
 			if err := c.run(ctx, o.n); err != nil {
 				return fmt.Errorf("%s: %w", system, err)
@@ -203,13 +204,14 @@ func control(ctx context.Context, o options, system, sync string) error {
 	for i := range most {
 		err := withCutter(ctx, o, system, []string{"MEMSTORE_DISK_SYNC=" + sync}, func(m *cutter) error {
 			c := newCampaign(m, o.writers, o.seed+uint64(i), io.Discard)
+			c.floods = 1
 			return c.run(ctx, 1)
 		})
 		if err != nil && !found(err) {
 			return err
 		}
 		if err != nil {
-			fmt.Fprintf(o.log, "powercut: %s: control: with sync %s the %d. cut did harm, as it must: %.200s\n", system, sync, i+1, err.Error())
+			fmt.Fprintf(o.log, "powercut: %s: control: with sync %s the %d. cut did harm, as it must: %.2000s\n", system, sync, i+1, err.Error())
 			return nil
 		}
 	}
