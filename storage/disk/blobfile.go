@@ -158,7 +158,7 @@ func readFooter(f *os.File, size int64, salvage bool) (*footer, error) {
 			return nil, errFooter
 		}
 		if _, err := f.ReadAt(tail, in.Size()-footerTail); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", errUnreadable, err)
 		}
 		if string(tail[8:]) != footerEnd {
 			return nil, errFooter
@@ -171,7 +171,7 @@ func readFooter(f *os.File, size int64, salvage bool) (*footer, error) {
 	}
 	b := make([]byte, n)
 	if _, err := f.ReadAt(b, size); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errUnreadable, err)
 	}
 	foot, err := decodeFooter(b, salvage)
 	if err == nil && foot.size != size {

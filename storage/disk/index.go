@@ -17,7 +17,7 @@ const indexFormat = pebble.FormatTableFormatV6
 // openIndex opens the index of a data directory.
 func openIndex(dir string, o Options, fail func(error), s *space) (*pebble.DB, error) {
 	options := indexOptions(o, fail)
-	options.FS = vfs.OnDiskFull(vfs.Default, s.dropBallast)
+	options.FS = vfs.OnDiskFull(o.fs, s.dropBallast)
 	defer options.Cache.Unref()
 	return pebble.Open(filepath.Join(dir, dirMeta), options)
 }
@@ -74,4 +74,14 @@ func (l indexLog) Errorf(format string, args ...any) {
 
 func (l indexLog) Fatalf(format string, args ...any) {
 	l.fail(fmt.Errorf("index: "+format, args...))
+}
+
+// openIndexToRepair opens the index of a store that is not in service. A log
+// that cannot be written ends the process, as nothing may be called repaired
+// that is not.
+func openIndexToRepair(meta string) (*pebble.DB, error) {
+	o := Options{CacheSize: defaultCache, MemTable: defaultMemTable}.withDefaults()
+	options := indexOptions(o, o.Fatal)
+	defer options.Cache.Unref()
+	return pebble.Open(meta, options)
 }

@@ -63,7 +63,7 @@ func (b *Backend) listObjects(ctx context.Context, p storage.Path, q storage.Que
 		typ = r.typ // most neighbours have the same
 		return yield(r.info(p), nil)
 	})
-	return errors.Join(err, c.iter.Error())
+	return errors.Join(err, indexError(c.iter.Error()))
 }
 
 func (b *Backend) listContainers(ctx context.Context, p storage.Path, q storage.Query, yield func(storage.Info, error) bool) error {
@@ -90,7 +90,7 @@ func (b *Backend) listContainers(ctx context.Context, p storage.Path, q storage.
 		}
 		return yield(in, nil)
 	})
-	return errors.Join(err, c.iter.Error())
+	return errors.Join(err, indexError(c.iter.Error()))
 }
 
 // A cursor walks the names below an account or container. It is pinned to the

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"os"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // Options say how a store is to be run; none of them changes its format. The
@@ -71,6 +73,8 @@ type Options struct {
 	// storage.ErrUnavailable. If nil, the process exits with status 1; what it
 	// has acknowledged is there when it is started again.
 	Fatal func(error)
+
+	fs vfs.FS // of the index, for tests that make it fail
 }
 
 // Sync is how much is made durable.
@@ -135,6 +139,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.JournalKeep <= 0 {
 		o.JournalKeep = defaultJournal
+	}
+	if o.fs == nil {
+		o.fs = vfs.Default
 	}
 	if o.Fatal == nil {
 		log := o.Log

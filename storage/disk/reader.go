@@ -63,9 +63,12 @@ func (b *Backend) openObject(ctx context.Context, p storage.Path, r storage.Rang
 				continue
 			}
 		}
-		if err != nil {
+		if isDamage(err) {
 			b.damaged(p, found.blob, err)
-			return nil, storage.Info{}, fmt.Errorf("%w: %w", storage.ErrDamaged, err)
+			err = fmt.Errorf("%w: %w", storage.ErrDamaged, err)
+		}
+		if err != nil {
+			return nil, storage.Info{}, err
 		}
 		if f, ok := rc.(*fileReader); ok {
 			f.path = p
@@ -74,7 +77,18 @@ func (b *Backend) openObject(ctx context.Context, p storage.Path, r storage.Rang
 	}
 }
 
-// openBlob opens the bytes of a row. Any error is damage, or a lost race.
+// isDamage reports whether err says that content is not what it was, or not
+// there; and not, for example, that there are too many open files.
+func isDamage(err error) bool {
+	for _, damage := range [...]error{fs.ErrNotExist, errFooter, errBlock, errMD5, errRecord, errUnreadable} {
+		if errors.Is(err, damage) {
+			return true
+		}
+	}
+	return false
+}
+
+// openBlob opens the bytes of a row. Damage may also be a lost race.
 func (b *Backend) openBlob(v *view, r *row, offset, length int64) (io.ReadCloser, error) {
 	if r.size == 0 {
 		return &inlineReader{*bytes.NewReader(nil)}, nil

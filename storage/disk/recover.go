@@ -73,6 +73,9 @@ func prepare(dir string) (lock *os.File, err error) {
 			lock.Close()
 		}
 	}()
+	if _, serr := os.Stat(filepath.Join(dir, fileIncomplete)); serr == nil {
+		return nil, errors.New("a backup or restore into this directory was interrupted; run it again")
+	}
 	if _, err = readFormat(dir); errors.Is(err, fs.ErrNotExist) {
 		// FORMAT is written first, so an index without it is no new store but
 		// one that has lost something.
@@ -111,6 +114,14 @@ func (b *Backend) recover() (reclaims []uint64, err error) {
 	if b.state, err = readState(b.db); err != nil {
 		return nil, err
 	}
+	if b.state.next == 0 {
+		// Nothing was ever made in this index. Then there can be no files, or
+		// it is not the index that they belong to, and the sweep must not run.
+		err := eachBlobFile(b.dir, 0, func(uint64, string) error { return errIndexLost })
+		if err != nil {
+			return nil, err
+		}
+	}
 	b.ids = &ids{next: max(b.state.next, 1), flight: make(map[uint64]struct{})}
 	if err := emptyDir(filepath.Join(b.dir, dirStaging)); err != nil {
 		return nil, err
@@ -132,6 +143,8 @@ func readState(r pebble.Reader) (s state, err error) {
 	}
 	return s, nil
 }
+
+var errIndexLost = errors.New("there are objects, but the index is lost; fsck can salvage them")
 
 func emptyDir(dir string) error {
 	entries, err := os.ReadDir(dir)

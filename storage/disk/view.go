@@ -2,6 +2,7 @@ package disk
 
 import (
 	"errors"
+	"fmt"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -55,10 +56,18 @@ func lookup(r pebble.Reader, key []byte, f func(value []byte) error) (bool, erro
 		return false, nil
 	}
 	if err != nil {
-		return false, err
+		return false, indexError(err)
 	}
 	err = f(value)
 	return true, errors.Join(err, closer.Close())
+}
+
+// indexError gives damage of the index the store's word for it.
+func indexError(err error) error {
+	if err != nil && pebble.IsCorruptionError(err) {
+		return fmt.Errorf("%w: %w", storage.ErrDamaged, err)
+	}
+	return err
 }
 
 // readHead reads a head from the index; nil if there is none. parent is that
