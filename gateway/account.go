@@ -100,7 +100,7 @@ func (c *call) describeAccount(in *storage.Info, there bool) {
 func (c *call) putAccount() error {
 	m, err := c.accountMeta()
 	if err != nil {
-		return c.unlessForbidden(err)
+		return c.unlessNoReseller(err)
 	}
 	created, err := c.g.Store.Make(c.ctx, c.path, m)
 	if err != nil {
@@ -147,7 +147,7 @@ func (c *call) accountMeta() (storage.Meta, error) {
 	if list, ok := m[auth.MetaAccountACL]; ok {
 		clean, err := auth.CleanAccountACL(list)
 		if err != nil {
-			return nil, badRequest(err.Error())
+			return nil, &refusal{status: http.StatusBadRequest, text: err.Error(), kind: "text/plain; charset=UTF-8"}
 		}
 		m[auth.MetaAccountACL] = clean
 	}
@@ -159,23 +159,23 @@ func (c *call) accountMeta() (storage.Meta, error) {
 func (c *call) deleteAccount() error {
 	if c.r.URL.RawQuery != "" {
 		// Somebody may have meant another thing than to lose an account.
-		return c.unlessForbidden(&refusal{status: http.StatusBadRequest})
+		return c.unlessNoReseller(&refusal{status: http.StatusBadRequest})
 	}
-	if err := c.g.Store.Remove(c.ctx, c.path, storage.Cond{}); err != nil {
+	err := c.g.Store.Remove(c.ctx, c.path, storage.Cond{})
+	if errors.Is(err, fs.ErrNotExist) {
+		return &refusal{status: http.StatusNotFound, silent: true}
+	}
+	if err != nil {
 		return err
 	}
 	return c.done(http.StatusNoContent)
 }
 
-// unlessForbidden is what is wrong with a request to change something, unless
-// the one who sent it may not do so anyway: whoever has no business here is
-// told that first, as in Swift, and nothing else. It asks by a change that
-// cannot happen, for no path is ever of that version.
-func (c *call) unlessForbidden(wrong error) error {
-	const never = 1<<64 - 1
-	_, err := c.g.Store.Update(c.ctx, storage.Info{Path: c.path}, storage.Cond{Version: never})
-	if errors.Is(err, fs.ErrPermission) {
-		return err
+// unlessNoReseller is what is wrong with a request to make or remove an
+// account, unless it is not for this user to ask.
+func (c *call) unlessNoReseller(wrong error) error {
+	if c.id.Role != auth.RoleReseller {
+		return storage.Wrap("make", c.path, fs.ErrPermission)
 	}
 	return wrong
 }

@@ -125,7 +125,7 @@ func (c *call) copy(from, to storage.Path) error {
 		}
 		target, cond, err := c.target(&source, to)
 		if err != nil {
-			return c.unlessForbiddenPut(err)
+			return c.unlessForbidden(err)
 		}
 		var in storage.Info
 		if *list == (stretch{0, source.Size}) {

@@ -101,7 +101,7 @@ func (c *call) options() error {
 	asked := h.Get("Access-Control-Request-Method")
 	if !c.origin.allowed || !slices.Contains(strings.Split(methods, ", "), asked) {
 		c.set("Allow", allowed)
-		c.say(http.StatusUnauthorized, "text/html; charset=UTF-8", bare(http.StatusUnauthorized))
+		c.say(http.StatusUnauthorized, html, bare(http.StatusUnauthorized))
 		return nil
 	}
 	c.set("Allow", methods)

@@ -17,11 +17,17 @@ import (
 // left to see it; it is for the log.
 const statusDisconnected = 499
 
+// Types of short answers.
+const (
+	html  = "text/html; charset=UTF-8"
+	plain = "text/plain"
+)
+
 // A refusal is an error that knows its answer.
 type refusal struct {
 	status int
 	text   string // the body; empty for Swift's words for the status
-	plain  bool   // the body is text/plain, not text/html
+	kind   string // its type, if not text/html
 	silent bool   // no body at all
 	hangUp bool   // what else comes over this connection is of no use
 }
@@ -35,13 +41,13 @@ func (r *refusal) Error() string {
 
 // badRequest is a 400 whose sentence Swift sends as plain text.
 func badRequest(text string) error {
-	return &refusal{status: http.StatusBadRequest, text: text, plain: true}
+	return &refusal{status: http.StatusBadRequest, text: text, kind: plain}
 }
 
 var (
 	errUnauthorized = &refusal{status: http.StatusUnauthorized}
 	errForbidden    = &refusal{status: http.StatusForbidden}
-	errTooLarge     = &refusal{status: http.StatusRequestEntityTooLarge, text: "Your request is too large.", plain: true, hangUp: true}
+	errTooLarge     = &refusal{status: http.StatusRequestEntityTooLarge, text: "Your request is too large.", kind: plain, hangUp: true}
 )
 
 // answers tells the answer to each kind of error. What is not here is an
@@ -87,7 +93,7 @@ func (c *call) answerTo(err error) refusal {
 		}
 		r := a.refusal
 		if said := (*storage.Refusal)(nil); errors.As(err, &said) {
-			r.text, r.plain = said.Text, true
+			r.text, r.kind = said.Text, plain
 		}
 		return r
 	}
@@ -105,6 +111,12 @@ func (c *call) fail(err error) {
 	if c.w.status != 0 {
 		panic(http.ErrAbortHandler)
 	}
+	h := c.w.Header()
+	for key := range h { // what was to describe the answer that it did not come to
+		if key != "Allow" && key != "X-Trans-Id" && key != "X-Openstack-Request-Id" {
+			delete(h, key)
+		}
+	}
 	if r.status == http.StatusUnauthorized {
 		realm := c.w.realm
 		if realm == "" {
@@ -115,15 +127,14 @@ func (c *call) fail(err error) {
 	if r.hangUp {
 		c.set("Connection", "close")
 	}
-	kind := "text/html; charset=UTF-8"
-	if r.plain {
-		kind = "text/plain"
+	if r.kind == "" {
+		r.kind = html
 	}
 	text := r.text
 	if text == "" && !r.silent {
 		text = bare(r.status)
 	}
-	c.say(r.status, kind, text)
+	c.say(r.status, r.kind, text)
 }
 
 // gone reports whether it was the client who broke off the answer.
@@ -134,13 +145,14 @@ func (c *call) gone(err error) bool {
 
 // say answers with a status and a short text.
 func (c *call) say(status int, kind, text string) {
-	c.set("Content-Type", kind)
-	if c.r.Method == http.MethodHead {
-		text = ""
+	head := c.r.Method == http.MethodHead
+	if head && status >= 400 {
+		text = "" // such an answer to HEAD says nothing about one to GET, in Swift
 	}
+	c.set("Content-Type", kind)
 	c.set("Content-Length", strconv.Itoa(len(text)))
 	c.w.WriteHeader(status)
-	if text != "" {
+	if text != "" && !head {
 		c.w.WriteString(text) // an error here is the client's, who is gone
 	}
 }
@@ -152,7 +164,7 @@ func (c *call) done(status int) error {
 	if status == http.StatusAccepted {
 		text = bare(status)
 	}
-	c.say(status, "text/html; charset=UTF-8", text)
+	c.say(status, html, text)
 	return nil
 }
 

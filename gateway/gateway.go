@@ -11,6 +11,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -55,6 +56,11 @@ type Config struct {
 	// before it is given up, with nothing stored and the answer 408. Zero means
 	// 60 seconds.
 	BodyIdle time.Duration
+
+	// URL is where clients reach this gateway, "https://store.example.com", for
+	// the addresses that it tells them at login. If empty these are made from
+	// the host and the scheme of each request.
+	URL string
 
 	// TransIDSuffix is appended to every transaction id, so that several
 	// gateways behind one address can be told apart. It may be empty.
@@ -121,8 +127,9 @@ type verb func(*call) error
 
 // handler makes a verb a handler within the router of a gateway.
 func handler(v verb) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := w.(*response).call
+		c.r = r // which knows the variables of the route
 		c.err = v(c)
 	})
 }
@@ -234,7 +241,11 @@ func (c *call) serve(rest string) error {
 	if !path.IsAccount() && c.r.Header["Origin"] != nil {
 		c.origin = c.askOrigin()
 	}
-	return v(c)
+	err = v(c)
+	if said := (*storage.Refusal)(nil); errors.As(err, &said) {
+		return c.unlessForbidden(err) // the Store judges metadata before it asks the guard
+	}
+	return err
 }
 
 // split reads the decoded path of a URL, "AUTH_ann/pics/a/b.jpg". A slash is a

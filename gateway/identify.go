@@ -3,9 +3,11 @@ package gateway
 import (
 	"errors"
 	"io/fs"
+	"net/http"
 	"strings"
 
 	"memstore.dev/memstore/auth"
+	"memstore.dev/memstore/storage"
 )
 
 // identify finds out who the request is from: whom its token was issued for,
@@ -39,4 +41,28 @@ func (c *call) identify(realm string) error {
 func realm(path string) string {
 	account, _, _ := strings.Cut(path, "/")
 	return account
+}
+
+// unlessForbidden is what is wrong with a request to change something, unless
+// the one who sent it may not do so anyway: whoever has no business here is
+// told that first, as in Swift, and nothing else. An upload is also told first
+// that its container is missing.
+func (c *call) unlessForbidden(wrong error) error {
+	if c.path.IsObject() && c.r.Method != http.MethodPost {
+		any := storage.Path{Account: c.path.Account, Container: c.path.Container, Object: "any"}
+		up, err := c.g.Store.Create(c.ctx, storage.Info{Path: any}, storage.Cond{})
+		if err == nil {
+			up.Close() // and nothing came of it
+		} else if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return wrong
+	}
+	// Asked by a change that cannot happen, for no path is ever of that version.
+	const never = 1<<64 - 1
+	_, err := c.g.Store.Update(c.ctx, storage.Info{Path: c.path}, storage.Cond{Version: never})
+	if errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return wrong
 }

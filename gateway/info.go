@@ -10,10 +10,10 @@ import (
 // healthcheck answers whether this gateway wants clients.
 func (c *call) healthcheck() error {
 	if c.g.Disabled != nil && c.g.Disabled() {
-		c.say(http.StatusServiceUnavailable, "text/plain", "DISABLED BY FILE")
+		c.say(http.StatusServiceUnavailable, plain, "DISABLED BY FILE")
 		return nil
 	}
-	c.say(http.StatusOK, "text/plain", "OK")
+	c.say(http.StatusOK, plain, "OK")
 	return nil
 }
 

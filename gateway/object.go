@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 
 	"memstore.dev/memstore/storage"
 )
@@ -50,34 +52,69 @@ func (c *call) getObject() error {
 	}
 	if len(ranges) == 0 {
 		c.describe(&in)
-		c.set("Content-Length", strconv.FormatInt(in.Size, 10))
-		c.w.WriteHeader(http.StatusOK)
-		return c.send(rc, in.Size)
+		return c.send(http.StatusOK, rc, in.Size)
 	}
 	offset, length, ok := ranges[0].within(in.Size)
 	if !ok {
 		return c.answerRange(&in)
 	}
 	c.describe(&in)
-	c.set("Content-Length", strconv.FormatInt(length, 10))
 	if in.Size == 0 {
 		// The last bytes of nothing are nothing, but cannot be told by their
 		// positions.
-		c.w.WriteHeader(http.StatusOK)
-		return nil
+		return c.empty()
 	}
 	c.set("Content-Range", contentRange(offset, length, in.Size))
-	c.w.WriteHeader(http.StatusPartialContent)
-	return c.send(rc, length)
+	return c.send(http.StatusPartialContent, rc, length)
 }
 
-// send copies what r has, which must be n bytes, to the client.
-func (c *call) send(r io.Reader, n int64) error {
+// small is the size up to which content is read whole before the answer
+// begins: it goes out together with the header, in one system call, and if it
+// turns out to be damaged the client is told so.
+const small = 32 << 10
+
+var smallBuffers = sync.Pool{New: func() any { return new([small]byte) }}
+
+// send answers with the n bytes that r has, whose headers are set already.
+func (c *call) send(status int, r io.Reader, n int64) error {
+	c.set("Content-Length", strconv.FormatInt(n, 10))
+	if n > small {
+		c.w.WriteHeader(status)
+		return c.stream(r, n)
+	}
+	room := smallBuffers.Get().(*[small]byte)
+	defer smallBuffers.Put(room)
+	if _, err := io.ReadFull(r, room[:n]); err != nil {
+		return storage.Wrap("get", c.path, short(err))
+	}
+	c.w.WriteHeader(status)
+	_, err := c.w.Write(room[:n])
+	return storage.Wrap("get", c.path, err)
+}
+
+// stream copies the n bytes that r has to the client; by sendfile, where r and
+// the connection know how.
+func (c *call) stream(r io.Reader, n int64) error {
 	sent, err := io.Copy(&c.w, r)
 	if err == nil && sent != n {
-		err = io.ErrUnexpectedEOF
+		err = short(io.EOF)
 	}
 	return storage.Wrap("get", c.path, err)
+}
+
+// short says of content that ended early that it is damaged.
+func short(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return fmt.Errorf("%w: it ends early", storage.ErrDamaged)
+	}
+	return err
+}
+
+// empty answers with an object that has no bytes.
+func (c *call) empty() error {
+	c.set("Content-Length", "0")
+	c.w.WriteHeader(http.StatusOK)
+	return nil
 }
 
 // absent answers for an object that is not there: a client that says it must
@@ -99,7 +136,7 @@ func (c *call) putObject() error {
 	}
 	in, cond, err := c.upload()
 	if err != nil {
-		return c.unlessForbiddenPut(err)
+		return c.unlessForbidden(err)
 	}
 	up, err := c.g.Store.Create(c.ctx, in, cond)
 	if err != nil {
@@ -140,7 +177,7 @@ func (c *call) upload() (in storage.Info, cond storage.Cond, err error) {
 	if in.Size == 0 && h["Content-Length"] == nil {
 		// Neither a length nor chunks: the server reads an empty body where the
 		// client may have sent anything.
-		return in, cond, &refusal{status: http.StatusLengthRequired, text: "Missing Content-Length header.", plain: true, hangUp: true}
+		return in, cond, &refusal{status: http.StatusLengthRequired, text: "Missing Content-Length header.", kind: plain, hangUp: true}
 	}
 	if in.DeleteAt, err = expiry(h, c.begun); err != nil {
 		return in, cond, err
@@ -170,27 +207,15 @@ func onlyIfAbsent(h http.Header) (storage.Cond, error) {
 func lacking(r *http.Request) error {
 	for _, header := range []string{"X-Object-Manifest", "X-Symlink-Target"} {
 		if r.Header[header] != nil {
-			return &refusal{status: http.StatusNotImplemented, text: header + " is not supported by this server.", plain: true}
+			return &refusal{status: http.StatusNotImplemented, text: header + " is not supported by this server.", kind: plain}
 		}
 	}
 	if r.URL.RawQuery != "" {
 		if v, _ := param(r.URL.RawQuery, "multipart-manifest"); v == "put" {
-			return &refusal{status: http.StatusNotImplemented, text: "multipart-manifest is not supported by this server.", plain: true}
+			return &refusal{status: http.StatusNotImplemented, text: "multipart-manifest is not supported by this server.", kind: plain}
 		}
 	}
 	return nil
-}
-
-// unlessForbiddenPut is what is wrong with an upload, unless it could not be
-// made anyway, for want of the right to or of the container.
-func (c *call) unlessForbiddenPut(wrong error) error {
-	up, err := c.g.Store.Create(c.ctx, storage.Info{Path: storage.Path{Account: c.path.Account, Container: c.path.Container, Object: "x"}}, storage.Cond{})
-	if err == nil {
-		up.Close()
-	} else if errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return wrong
 }
 
 // postObject replaces the metadata of an object.

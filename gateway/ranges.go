@@ -178,9 +178,7 @@ func (c *call) getRanges(spans []span) error {
 		case in.Size == 0:
 			rc.Close()
 			c.describe(&in)
-			c.set("Content-Length", "0")
-			c.w.WriteHeader(http.StatusOK)
-			return nil
+			return c.empty()
 		}
 		rc.Close()
 		readers, ok, err := c.openAll(list, in.Version)
@@ -222,10 +220,8 @@ func (c *call) openAll(list []stretch, version uint64) (readers []io.ReadCloser,
 func (c *call) sendParts(in *storage.Info, list []stretch, readers []io.ReadCloser) error {
 	c.describe(in)
 	if len(list) == 1 {
-		c.set("Content-Length", strconv.FormatInt(list[0].length, 10))
 		c.set("Content-Range", contentRange(list[0].offset, list[0].length, in.Size))
-		c.w.WriteHeader(http.StatusPartialContent)
-		return c.send(readers[0], list[0].length)
+		return c.send(http.StatusPartialContent, readers[0], list[0].length)
 	}
 	var lot [16]byte
 	rand.Read(lot[:])
@@ -243,7 +239,7 @@ func (c *call) sendParts(in *storage.Info, list []stretch, readers []io.ReadClos
 		if _, err := c.w.WriteString(heads[i]); err != nil {
 			return storage.Wrap("get", c.path, err)
 		}
-		if err := c.send(readers[i], s.length); err != nil {
+		if err := c.stream(readers[i], s.length); err != nil {
 			return err
 		}
 		if _, err := c.w.WriteString("\r\n"); err != nil {
