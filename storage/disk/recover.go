@@ -61,38 +61,43 @@ func writeFormat(dir string) error {
 }
 
 // prepare locks a data directory, and makes what is missing of it.
-func prepare(dir string) (lock *os.File, err error) {
+func prepare(dir string) (*os.File, error) {
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	if lock, err = takeLock(dir); err != nil {
+	lock, err := takeLock(dir)
+	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			lock.Close()
-		}
-	}()
-	if _, serr := os.Stat(filepath.Join(dir, fileIncomplete)); serr == nil {
-		return nil, errors.New("a backup or restore into this directory was interrupted; run it again")
+	if err := furnishDir(dir); err != nil {
+		lock.Close()
+		return nil, err
 	}
-	if _, err = readFormat(dir); errors.Is(err, fs.ErrNotExist) {
+	return lock, nil
+}
+
+func furnishDir(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, fileIncomplete)); err == nil {
+		return errors.New("a backup or restore into this directory was interrupted; run it again")
+	}
+	_, err := readFormat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
 		// FORMAT is written first, so an index without it is no new store but
 		// one that has lost something.
 		if _, serr := os.Stat(filepath.Join(dir, dirMeta)); serr == nil {
-			return nil, fmt.Errorf("there is an index but no %s file", fileFormat)
+			return fmt.Errorf("there is an index but no %s file", fileFormat)
 		}
 		err = writeFormat(dir)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, name := range []string{dirMeta, dirBlobs, dirStaging, dirQuarantine, dirSnapshots} {
-		if err = durable.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
-			return nil, err
+		if err := durable.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
+			return err
 		}
 	}
-	return lock, nil
+	return nil
 }
 
 func takeLock(dir string) (*os.File, error) {

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -437,4 +438,8 @@ func TestTombstonesOfRemovedContainer(t *testing.T) {
 	wantContent(t, b, path("again"), []byte("here"))
 	b.Close()
 	wantClean(t, dir)
+}
+
+func newCancel(t testing.TB) (context.Context, context.CancelFunc) {
+	return context.WithCancel(t.Context())
 }

@@ -111,7 +111,7 @@ func (w *writer) write(p []byte) (int, error) {
 	if w.err == nil {
 		w.err = w.ctx.Err()
 	}
-	if w.err != nil {
+	if w.err != nil || len(p) == 0 {
 		return 0, w.err
 	}
 	if w.file == nil {
