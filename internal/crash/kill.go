@@ -98,7 +98,7 @@ func kills(ctx context.Context, o options) error {
 	if err := m.p.Stop(ctx); err != nil {
 		return fmt.Errorf("seed %d: %w", o.seed, err)
 	}
-	if err := fsck(ctx, o.bin, m.data, "--read"); err != nil {
+	if err := fsck(ctx, o.bin, m.data, "--read-data"); err != nil {
 		return fmt.Errorf("seed %d: %w", o.seed, err)
 	}
 	fmt.Fprintf(o.log, "kill: %d kills in %s, %d changes acknowledged, 0 lost, 0 torn, %d unanswered\n",
