@@ -78,3 +78,28 @@ func (s *Store) admit(ctx context.Context, p Path, size int64, c Cond) (*Quota, 
 	}
 	return q, nil
 }
+
+// Usage tells how many bytes there are beneath an account or a container, and
+// how many there may be before one of the quotas of the two is exceeded;
+// negative if there is no bound.
+func (s *Store) Usage(ctx context.Context, p Path) (used, most int64, err error) {
+	in, err := s.b.Stat(ctx, p)
+	if err != nil {
+		return 0, -1, Wrap("stat", p, err)
+	}
+	account := in
+	if p.IsContainer() {
+		if account, err = s.b.Stat(ownEyes(ctx), p.Parent()); err != nil {
+			return 0, -1, Wrap("stat", p, err)
+		}
+	}
+	limit := bound(account.Meta[MetaAccountQuotaBytes])
+	if limit >= 0 && p.IsContainer() {
+		// What is left of the account is left of the container too.
+		limit = max(limit-account.Size, 0) + in.Size
+	}
+	if own := bound(in.Meta[MetaContainerQuotaBytes]); own >= 0 && (limit < 0 || own < limit) {
+		limit = own
+	}
+	return in.Size, limit, nil
+}

@@ -69,6 +69,7 @@ type Kept struct {
 	Size    int64
 	ModTime time.Time // when it was kept, or last written
 	Note    []byte
+	Open    bool // somebody has it open; the note is that of the last time it was kept
 }
 
 // A TreeMover renames many objects at once without moving bytes.

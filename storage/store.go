@@ -24,6 +24,8 @@ type Store struct {
 
 	mu      sync.RWMutex
 	watches []func(Change)
+
+	live stagings
 }
 
 // New returns the Store over b.

@@ -91,7 +91,7 @@ func (b *Backend) Staged(ctx context.Context, prefix string) iter.Seq2[storage.K
 			held := found[key]
 			k := storage.Kept{Key: key, Path: held.path, Size: int64(len(held.data)), ModTime: held.at, Note: slices.Clone(held.note)}
 			if held.open != nil {
-				k.Path = held.open.path
+				k.Path, k.Open = held.open.path, true
 				k.Size, k.ModTime = held.open.look()
 			}
 			if !yield(k, nil) {

@@ -305,7 +305,7 @@ func (s *suite) testStageKept() {
 	s.wantStaged(st, "", "ann/a\x00/", "ann/b", "bob/b")
 	s.wantStaged(st, "carl")
 	kept := s.wantStaged(st, "ann/b", "ann/b")[0]
-	if kept.Path != p || kept.Size != 60_000 || string(kept.Note) != "note \x00 of b" ||
+	if kept.Path != p || kept.Size != 60_000 || kept.Open || string(kept.Note) != "note \x00 of b" ||
 		kept.ModTime.Before(before) || kept.ModTime.After(time.Now().Add(time.Second)) {
 		s.Errorf("what is kept is told as %+v", kept)
 	}
@@ -320,8 +320,8 @@ func (s *suite) testStageKept() {
 	s.wantErr("Stage of an open key", err, fs.ErrExist)
 	s.wantErr("Forget of an open key", st.Forget(s.ctx, "ann/b"), fs.ErrExist)
 	s.writeAt(g, data[60_000:80_000], 60_000)
-	if kept := s.wantStaged(st, "ann/b", "ann/b")[0]; kept.Size != 80_000 {
-		s.Errorf("an open stage of 80000 bytes is told with %d", kept.Size)
+	if kept := s.wantStaged(st, "ann/b", "ann/b")[0]; kept.Size != 80_000 || !kept.Open {
+		s.Errorf("an open stage of 80000 bytes is told as %+v", kept)
 	}
 	if err := g.Keep([]byte("again")); err != nil {
 		s.Fatal(err)
