@@ -47,7 +47,7 @@ var house = map[string]room{
 		"a door cannot skip the guard if it cannot see the cellar"},
 	"ftp": {nil, []string{"github.com/spf13/afero", "github.com/fclairamb/ftpserverlib", "golang.org/x/sync", "golang.org/x/time"},
 		"a translation between a protocol and a filesystem, which can be tested on one in memory"},
-	"sftp": {nil, []string{"github.com/spf13/afero", "github.com/pkg/sftp", "golang.org/x/crypto", "golang.org/x/sync", "golang.org/x/time"},
+	"sftp": {nil, []string{"github.com/spf13/afero", "github.com/pkg/sftp", "golang.org/x/crypto", "golang.org/x/sys", "golang.org/x/sync", "golang.org/x/time"},
 		"a translation between a protocol and a filesystem, which can be tested on one in memory"},
 	"cdn": {nil, []string{"golang.org/x/sync"},
 		"it knows HTTP only, and so moves to another machine by changing one URL"},
