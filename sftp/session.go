@@ -1,0 +1,446 @@
+package sftp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	pkgsftp "github.com/pkg/sftp"
+	"golang.org/x/crypto/ssh"
+)
+
+// grace is how long a session that was cut waits for the filesystem before it
+// ends the context that the filesystem lives by.
+const grace = 5 * time.Second
+
+// A session is one connection, from its first byte to its last.
+type session struct {
+	srv    *Server
+	nc     net.Conn
+	began  time.Time
+	id     string
+	remote net.Addr
+	source netip.Prefix
+
+	stage     int    // how far the login has come; guarded by gate.mu
+	admitted  bool   // counted by the gate; guarded by gate.mu
+	countedAs string // the user it is counted under; guarded by gate.mu
+
+	// The context lives as long as the session and everything it has open:
+	// it is what a login's filesystem may live by.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu     sync.Mutex // guards what follows
+	in     bool       // logged in; user and client do not change any more
+	busy   int        // files open and commands running
+	closed bool
+	why    string        // why it was cut
+	gone   chan struct{} // closed when it is cut
+
+	// Set once logged in, before anything reads them.
+	conn   *ssh.ServerConn
+	login  Login
+	user   string
+	client string
+	log    *slog.Logger
+
+	channels   atomic.Int32
+	operations atomic.Uint64
+	working    atomic.Int32 // computations of ours under way, while which no data need move
+	moved      atomic.Int64 // when data last moved, in nanoseconds since began
+	heard      atomic.Int64 // when the client last gave a sign of life, likewise
+}
+
+// config is what every connection's own configuration starts from.
+func (s *Server) config() *ssh.ServerConfig {
+	config := &ssh.ServerConfig{
+		Config:                  algorithms(s.Compatible),
+		PublicKeyAuthAlgorithms: keyAlgorithms,
+		MaxAuthTries:            limit(s.MaxAuthTries, 6),
+		ServerVersion:           "SSH-2.0-Memstore",
+	}
+	if s.Banner != "" {
+		config.BannerCallback = func(ssh.ConnMetadata) string { return s.Banner }
+	}
+	for _, k := range hostKeys(s.HostKeys, s.Compatible) {
+		config.AddHostKey(k)
+	}
+	return config
+}
+
+// serve is the whole life of the session.
+func (c *session) serve(config *ssh.ServerConfig) {
+	defer c.cut("connection closed")
+	defer c.rescue("serve")
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	defer c.cancel()
+	c.nc.SetDeadline(c.began.Add(span(c.srv.HandshakeTimeout, 20*time.Second)))
+	// Behind a proxy this reads the header that names the client, and so may wait.
+	remote := c.nc.RemoteAddr()
+	c.mu.Lock()
+	c.id, c.remote, c.source = c.srv.newID(), remote, sourceOf(remote)
+	c.mu.Unlock()
+	c.log = c.srv.log().With("id", c.id, "door", "sftp", "remote", addrString(c.remote))
+
+	if admit := c.srv.Admit; admit != nil {
+		if err := admit(c.remote); err != nil {
+			c.log.Debug("sftp: connection refused", "err", err)
+			return
+		}
+	}
+	if !c.srv.gate.enter(c, limit(c.srv.MaxHandshakes, 64), limit(c.srv.MaxConns, 10_000)) {
+		c.log.Warn("sftp: connection refused", "err", errFull)
+		return
+	}
+	defer c.srv.gate.leave(c)
+	if f := c.srv.Hooks.Connect; f != nil {
+		f(c.remote)
+	}
+	if f := c.srv.Hooks.Disconnect; f != nil {
+		defer f(c.remote)
+	}
+
+	conn, chans, reqs, err := ssh.NewServerConn(c.nc, c.asks(config))
+	c.srv.gate.arrived(c)
+	if err != nil {
+		c.log.Debug("sftp: no login", "err", err, "cut", c.reason())
+		return
+	}
+	c.nc.SetDeadline(time.Time{})
+	if !c.enter(conn) {
+		conn.Close()
+		return
+	}
+	c.log.Info("sftp: session began", "user", c.user, "client", c.client)
+
+	var wg sync.WaitGroup
+	wg.Go(func() { ssh.DiscardRequests(reqs) })
+	wg.Go(c.watch)
+	wg.Go(c.keepAlive)
+	for nch := range chans {
+		c.take(nch, &wg)
+	}
+	c.cut("connection closed")
+	// What is under way in the filesystem may finish; what hangs in it is told
+	// to give up.
+	last := time.AfterFunc(grace, c.cancel)
+	wg.Wait()
+	last.Stop()
+	c.log.Info("sftp: session ended", "user", c.user, "took", time.Since(c.began), "reason", c.reason())
+}
+
+// A permit is what a callback leaves in ssh.Permissions for a login. It is
+// taken from the Permissions of the finished handshake and from nowhere else:
+// callbacks also run for keys that the client turns out not to hold.
+type permit struct {
+	login Login
+	user  string
+}
+
+type permitKey struct{}
+
+// asks returns the configuration with the callbacks that judge this client.
+func (c *session) asks(config *ssh.ServerConfig) *ssh.ServerConfig {
+	own := *config
+	own.PreAuthConnCallback = func(ssh.ServerPreAuthConn) { c.srv.gate.reach(c, stageAsking) }
+	if judge := c.srv.Password; judge != nil {
+		own.PasswordCallback = func(m ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
+			return c.judge(m, "password", true, func(a Attempt) (Login, error) {
+				return judge(c.ctx, a, string(password))
+			})
+		}
+	}
+	if judge := c.srv.Key; judge != nil {
+		ask := func(m ssh.ConnMetadata, key ssh.PublicKey, proven bool) (*ssh.Permissions, error) {
+			if err := acceptable(key); err != nil {
+				return nil, err
+			}
+			return c.judge(m, "publickey", proven, func(a Attempt) (Login, error) {
+				return judge(c.ctx, a, key)
+			})
+		}
+		own.PublicKeyCallback = func(m ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+			return ask(m, key, false)
+		}
+		own.VerifiedPublicKeyCallback = func(m ssh.ConnMetadata, key ssh.PublicKey, _ *ssh.Permissions, _ string) (*ssh.Permissions, error) {
+			return ask(m, key, true)
+		}
+	}
+	return &own
+}
+
+// judge asks f about one attempt to log in. Only one that is proven can end in
+// Permissions that let somebody in.
+func (c *session) judge(m ssh.ConnMetadata, method string, proven bool, f func(Attempt) (Login, error)) (perms *ssh.Permissions, err error) {
+	a := Attempt{ID: c.id, User: m.User(), Remote: c.remote, Local: m.LocalAddr(), Client: printable(string(m.ClientVersion())), Proven: proven}
+	c.srv.gate.reach(c, stageJudging)
+	defer c.srv.gate.reach(c, stageAsking)
+	defer func() {
+		if p := recover(); p != nil {
+			c.panicked("login", p)
+			perms, err = nil, errors.New("login failed")
+		}
+	}()
+	login, err := f(a)
+	if !proven {
+		return nil, err
+	}
+	if err == nil && login.Fs == nil {
+		err = errors.New("login without a filesystem")
+	}
+	user := login.User
+	if user == "" {
+		user = a.User
+	}
+	var refusal error
+	if err == nil {
+		s := c.srv
+		if err = s.gate.admit(c, user, limit(s.MaxConns, 10_000), limit(s.MaxConnsPerAddress, 256), limit(s.MaxConnsPerUser, 256)); err != nil {
+			refusal = &ssh.BannerError{Err: err, Message: err.Error() + "\r\n"}
+		}
+	}
+	if f := c.srv.Hooks.Login; f != nil {
+		f(a, method, err)
+	}
+	if err != nil {
+		c.log.Warn("sftp: login", "user", a.User, "method", method, "client", a.Client, "outcome", "refused", "err", err)
+		return nil, errors.Join(refusal, errors.New("login refused"))
+	}
+	c.log.Info("sftp: login", "user", user, "method", method, "client", a.Client, "outcome", "ok")
+	return &ssh.Permissions{ExtraData: map[any]any{permitKey{}: permit{login, user}}}, nil
+}
+
+// enter takes over what the login brought; false if it brought nothing, or the
+// session was cut meanwhile.
+func (c *session) enter(conn *ssh.ServerConn) bool {
+	if conn.Permissions == nil {
+		return false
+	}
+	p, ok := conn.Permissions.ExtraData[permitKey{}].(permit)
+	if !ok {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conn, c.login, c.user, c.client = conn, p.login, p.user, printable(string(conn.ClientVersion()))
+	c.log = c.log.With("user", c.user)
+	c.in = true
+	return !c.closed
+}
+
+// take lets a channel in, or turns it away.
+func (c *session) take(nch ssh.NewChannel, wg *sync.WaitGroup) {
+	switch {
+	case nch.ChannelType() != "session":
+		c.log.Debug("sftp: channel refused", "type", printable(nch.ChannelType()))
+		nch.Reject(ssh.Prohibited, "only files are served here")
+		return
+	case int(c.channels.Load()) >= limit(c.srv.MaxChannels, 8):
+		nch.Reject(ssh.ResourceShortage, "too many channels")
+		return
+	}
+	ch, reqs, err := nch.Accept()
+	if err != nil {
+		return
+	}
+	c.channels.Add(1)
+	wg.Go(func() {
+		defer c.channels.Add(-1)
+		c.serveChannel(ch, reqs)
+	})
+}
+
+// serveChannel answers the requests of one channel. The first that asks for the
+// subsystem or a command is granted, and every other request refused.
+func (c *session) serveChannel(ch ssh.Channel, reqs <-chan *ssh.Request) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer ch.Close()
+	started := false
+	for req := range reqs {
+		var run func(ssh.Channel) int
+		if !started {
+			run = c.program(req)
+		}
+		req.Reply(run != nil, nil)
+		if run == nil {
+			continue
+		}
+		started = true
+		wg.Go(func() {
+			code := c.run(ch, run)
+			// OpenSSH's scp takes a channel that closes without an exit status for
+			// a failure, whatever was transferred.
+			ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{uint32(code)}))
+			ch.CloseWrite()
+			ch.Close()
+		})
+	}
+}
+
+// program is what a request asks to start, or nil.
+func (c *session) program(req *ssh.Request) func(ssh.Channel) int {
+	var arg struct{ Text string }
+	if req.Type != "subsystem" && req.Type != "exec" || ssh.Unmarshal(req.Payload, &arg) != nil {
+		return nil
+	}
+	if req.Type == "exec" {
+		return func(ch ssh.Channel) int { return c.exec(ch, arg.Text) }
+	}
+	if arg.Text != "sftp" {
+		return nil
+	}
+	return c.serveSFTP
+}
+
+func (c *session) run(ch ssh.Channel, program func(ssh.Channel) int) (code int) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.panicked("channel", p)
+			code = 255
+		}
+	}()
+	return program(ch)
+}
+
+// serveSFTP is the sftp subsystem.
+func (c *session) serveSFTP(ch ssh.Channel) int {
+	h := &handler{session: c, fs: c.login.Fs, files: make(map[*file]struct{}), handles: make(map[string]*file)}
+	rs := pkgsftp.NewRequestServer(newFilter(ch, h),
+		pkgsftp.Handlers{FileGet: h, FilePut: h, FileCmd: h, FileList: h},
+		pkgsftp.WithRSAllocator(), pkgsftp.WithRSMaxTxPacket(maxData))
+	if err := rs.Serve(); err != nil && !errors.Is(err, io.EOF) {
+		c.log.Debug("sftp: protocol ended", "err", err)
+		return 1
+	}
+	return 0
+}
+
+// watch cuts the session when its login ends, when nothing moves any more or
+// when the client is gone without a word.
+func (c *session) watch() {
+	idle, patience := span(c.srv.IdleTimeout, 15*time.Minute), 3*span(c.srv.KeepAlive, 30*time.Second)
+	t := time.NewTicker(min(idle, patience)/8 + 1)
+	defer t.Stop()
+	for {
+		select {
+		case <-c.gone:
+			return
+		case <-c.login.Done:
+			c.cut("login ended")
+			return
+		case <-t.C:
+		}
+		now := time.Since(c.began)
+		moved, heard := time.Duration(c.moved.Load()), time.Duration(c.heard.Load())
+		switch {
+		case now-max(moved, heard) > patience+patience/8:
+			c.cut("client does not answer")
+		case now-moved > idle && c.working.Load() == 0:
+			c.cut("idle")
+		}
+	}
+}
+
+// keepAlive asks a silent client whether it is still there.
+func (c *session) keepAlive() {
+	every := span(c.srv.KeepAlive, 30*time.Second)
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-c.gone:
+			return
+		case <-t.C:
+		}
+		if time.Since(c.began)-time.Duration(c.moved.Load()) < every {
+			continue
+		}
+		if _, _, err := c.conn.SendRequest("keepalive@openssh.com", true, nil); err != nil {
+			return
+		}
+		c.heard.Store(int64(time.Since(c.began)))
+	}
+}
+
+// touch records that data moved.
+func (c *session) touch() { c.moved.Store(int64(time.Since(c.began))) }
+
+// acquire counts a file that is opened or a command that starts, and release
+// its end: a server that is shutting down waits for both.
+func (c *session) acquire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy++
+}
+
+func (c *session) release() {
+	c.mu.Lock()
+	c.busy--
+	quiet := c.busy == 0
+	c.mu.Unlock()
+	if quiet && c.srv.isClosing() {
+		c.cut("server is shutting down")
+	}
+}
+
+func (c *session) endIfQuiet() {
+	c.mu.Lock()
+	quiet := c.busy == 0
+	c.mu.Unlock()
+	if quiet {
+		c.cut("server is shutting down")
+	}
+}
+
+// cut ends the session now. Only the first reason counts.
+func (c *session) cut(why string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	c.closed, c.why = true, why
+	close(c.gone)
+	c.nc.Close()
+}
+
+func (c *session) reason() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.why
+}
+
+func (c *session) describe() (Session, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.in {
+		return Session{Remote: c.remote, Since: c.began}, false
+	}
+	return Session{ID: c.id, User: c.user, Remote: c.remote, Client: c.client, Since: c.began}, true
+}
+
+func (c *session) operationID() string {
+	return c.id + "-" + strconv.FormatUint(c.operations.Add(1), 10)
+}
+
+// rescue keeps a panic of this session from ending all others.
+func (c *session) rescue(where string) {
+	if p := recover(); p != nil {
+		c.panicked(where, p)
+	}
+}
+
+func (c *session) panicked(where string, p any) {
+	c.srv.log().Error("sftp: panic", "id", c.id, "where", where, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+}

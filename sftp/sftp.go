@@ -1,0 +1,339 @@
+// Package sftp lets people reach a filesystem with the clients they have: SFTP
+// and, for old clients, scp, over SSH. It knows an [afero.Fs] and nothing else
+// of Memstore; whoever logs in gets the filesystem that the login returns.
+//
+// There is no shell behind this door: no terminal, no forwarding, no agent, no
+// environment. A connection can start the sftp subsystem, and run scp and a few
+// commands that only answer a question (md5sum, df, pwd), which rclone and
+// other clients ask to verify what they sent.
+package sftp
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/spf13/afero"
+	"golang.org/x/crypto/ssh"
+)
+
+// A Server serves SFTP and scp. It needs HostKeys and one of Password and Key;
+// the zero value of everything else is sound. Where a limit is concerned zero
+// means the default, and a negative value none.
+type Server struct {
+	// HostKeys are what the server proves its own identity with; HostKeys loads
+	// or makes them. Those on NIST's curves are offered only if Compatible is
+	// set or there is no other.
+	HostKeys []ssh.Signer
+
+	// Password judges a password. An error refuses the login; the client learns
+	// nothing of it. If Password is nil, passwords are not offered.
+	Password func(ctx context.Context, a Attempt, password string) (Login, error)
+
+	// Key judges a public key. It is asked when a client offers the key, which
+	// anybody can do, and once more when the client has proved that it holds the
+	// key: Attempt.Proven tells which. Only what the second call returns is ever
+	// used. If Key is nil, keys are not offered.
+	Key func(ctx context.Context, a Attempt, key ssh.PublicKey) (Login, error)
+
+	// Admit is asked before a single byte is read from a new connection, and
+	// ends it by returning an error. This is where bans belong.
+	Admit func(remote net.Addr) error
+
+	// Log receives a line for each login and each operation on a file;
+	// slog.Default() if nil.
+	Log *slog.Logger
+
+	// Hooks are told what Log is told, as values.
+	Hooks Hooks
+
+	// NewID makes the transaction id of a connection. The operations within it
+	// get that id with a number behind it. Random if nil.
+	NewID func() string
+
+	// Banner is shown to clients before they log in.
+	Banner string
+
+	// Compatible offers, besides today's algorithms, what some older clients
+	// cannot do without: host keys and key exchange on NIST's curves, and MACs
+	// over the plain text (curl with libssh2 before 1.11, JSch).
+	Compatible bool
+
+	// HandshakeTimeout is how long a client may take from its first byte until
+	// it is logged in. Default 20 s.
+	HandshakeTimeout time.Duration
+
+	// IdleTimeout ends a connection over which no data has moved for so long;
+	// the server's own work, such as computing a checksum, does not count as
+	// idling. Default 15 min.
+	IdleTimeout time.Duration
+
+	// KeepAlive is how often a silent client is asked whether it is still there.
+	// One that leaves three questions unanswered is given up. Default 30 s.
+	KeepAlive time.Duration
+
+	// MaxAuthTries is how many failed attempts to log in a connection has.
+	// Every key that is offered and not known is one. Default 6.
+	MaxAuthTries int
+
+	// MaxHandshakes is how many clients may be on their way in at once. One more
+	// takes the place of one that has been getting nowhere: the place goes to
+	// whoever comes, so connections that never finish keep nobody out.
+	// Default 64.
+	MaxHandshakes int
+
+	// MaxConns, MaxConnsPerAddress and MaxConnsPerUser bound the connections
+	// that are logged in: all of them, those from one IPv4 address or IPv6 /64,
+	// and those of one user. Defaults 10,000, 256 and 256.
+	MaxConns, MaxConnsPerAddress, MaxConnsPerUser int
+
+	// MaxChannels is how many SFTP sessions and commands may run at once over
+	// one connection. Default 8.
+	MaxChannels int
+
+	// MaxOpenFiles is how many files and directories one SFTP session may hold
+	// open. Default 256.
+	MaxOpenFiles int
+
+	mu        sync.Mutex // guards what follows
+	listeners map[net.Listener]struct{}
+	sessions  map[*session]struct{}
+	closing   bool
+	wg        sync.WaitGroup // one per connection
+
+	gate gate
+}
+
+// An Attempt is one try of a client to log in.
+type Attempt struct {
+	ID     string   // the transaction id of the connection
+	User   string   // as the client gave it
+	Remote net.Addr // where it comes from
+	Local  net.Addr // where it arrived
+	Client string   // what its software calls itself, such as "SSH-2.0-OpenSSH_9.2p1"
+	Proven bool     // in Key: the client holds the private key
+}
+
+// A Login is what a successful attempt opens.
+type Login struct {
+	// Fs is the filesystem of this connection. Several goroutines use it at
+	// once, and the methods ReadAt and WriteAt of one file likewise. What more
+	// it may be able to do is listed in extensions.go.
+	Fs afero.Fs
+
+	// User is who has logged in, for logs and limits; what the client called
+	// himself if empty.
+	User string
+
+	// Done, if not nil, ends the connection when it is closed: the user was
+	// disabled, say.
+	Done <-chan struct{}
+}
+
+// ErrServerClosed is returned by Serve after Shutdown.
+var ErrServerClosed = errors.New("sftp: server closed")
+
+// Serve accepts connections from l until Shutdown or an error that does not
+// pass. It closes l.
+//
+// The context that Password and Key get ends when the connection has ended and
+// everything it had open is closed, so a filesystem may live as long as that.
+func (s *Server) Serve(l net.Listener) error {
+	defer l.Close()
+	if len(s.HostKeys) == 0 {
+		return errors.New("sftp: server has no host keys")
+	}
+	if s.Password == nil && s.Key == nil {
+		return errors.New("sftp: server has no way to log in")
+	}
+	if !s.track(l) {
+		return ErrServerClosed
+	}
+	defer s.untrack(l)
+	config := s.config()
+
+	pause := 5 * time.Millisecond
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			if s.isClosing() {
+				return ErrServerClosed
+			}
+			// Out of descriptors, most likely: they come back as clients leave.
+			if ne, ok := errors.AsType[net.Error](err); ok && ne.Temporary() { //nolint:staticcheck // as net/http does
+				s.log().Error("sftp: accept failed", "err", err, "retry", pause)
+				time.Sleep(pause)
+				pause = min(2*pause, time.Second)
+				continue
+			}
+			return err
+		}
+		pause = 5 * time.Millisecond
+		s.welcome(nc, config)
+	}
+}
+
+// Shutdown stops accepting and ends every connection as soon as it has no file
+// open and no command running. When ctx ends it cuts those that remain, which
+// is told to their files as TransferError, and returns the error of ctx. Either
+// way no connection is left when Shutdown returns.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closing = true
+	for l := range s.listeners {
+		l.Close()
+	}
+	for c := range s.sessions {
+		c.endIfQuiet()
+	}
+	s.mu.Unlock()
+
+	gone := make(chan struct{})
+	go func() { s.wg.Wait(); close(gone) }()
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+		s.Disconnect(func(Session) bool { return true })
+		<-gone
+		return ctx.Err()
+	}
+}
+
+// A Session describes a connection that is logged in.
+type Session struct {
+	ID     string
+	User   string
+	Remote net.Addr
+	Client string
+	Since  time.Time
+}
+
+// Sessions are the connections that are logged in at this moment, in no order.
+func (s *Server) Sessions() []Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []Session
+	for c := range s.sessions {
+		if d, ok := c.describe(); ok {
+			list = append(list, d)
+		}
+	}
+	return list
+}
+
+// Disconnect cuts the connections that match, and says how many those were. It
+// cuts those that are still logging in as well, as a Session that says only
+// where they come from, but does not count them.
+func (s *Server) Disconnect(match func(Session) bool) int {
+	s.mu.Lock()
+	var cut []*session
+	n := 0
+	for c := range s.sessions {
+		d, in := c.describe()
+		if match(d) {
+			cut = append(cut, c)
+			if in {
+				n++
+			}
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range cut {
+		c.cut("disconnected")
+	}
+	return n
+}
+
+// welcome starts to serve a connection, unless the server is closing.
+func (s *Server) welcome(nc net.Conn, config *ssh.ServerConfig) {
+	c := &session{srv: s, nc: nc, began: time.Now(), gone: make(chan struct{})}
+	s.mu.Lock()
+	if s.closing {
+		s.mu.Unlock()
+		nc.Close()
+		return
+	}
+	if s.sessions == nil {
+		s.sessions = make(map[*session]struct{})
+	}
+	s.sessions[c] = struct{}{}
+	s.wg.Add(1)
+	s.mu.Unlock()
+
+	go func() {
+		defer s.wg.Done()
+		defer func() {
+			s.mu.Lock()
+			delete(s.sessions, c)
+			s.mu.Unlock()
+		}()
+		c.serve(config)
+	}()
+}
+
+func (s *Server) track(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	if s.listeners == nil {
+		s.listeners = make(map[net.Listener]struct{})
+	}
+	s.listeners[l] = struct{}{}
+	return true
+}
+
+func (s *Server) untrack(l net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, l)
+}
+
+func (s *Server) isClosing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
+func (s *Server) log() *slog.Logger {
+	if s.Log != nil {
+		return s.Log
+	}
+	return slog.Default()
+}
+
+func (s *Server) newID() string {
+	if s.NewID != nil {
+		return s.NewID()
+	}
+	var b [8]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// limit is n, or its default if it is zero; a negative n is no limit at all.
+func limit(n, standard int) int {
+	switch {
+	case n == 0:
+		return standard
+	case n < 0:
+		return 1<<31 - 1
+	}
+	return n
+}
+
+// span is d, or its default if it is zero, or fifty years if it is negative.
+func span(d, standard time.Duration) time.Duration {
+	if d < 0 {
+		return 50 * 365 * 24 * time.Hour
+	}
+	return cmp.Or(d, standard)
+}
