@@ -113,7 +113,9 @@ func (c *call) fail(err error) {
 	}
 	h := c.w.Header()
 	for key := range h { // what was to describe the answer that it did not come to
-		if key != "Allow" && key != "X-Trans-Id" && key != "X-Openstack-Request-Id" {
+		switch key {
+		case "Allow", "Retry-After", "X-Trans-Id", "X-Openstack-Request-Id":
+		default:
 			delete(h, key)
 		}
 	}

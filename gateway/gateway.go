@@ -117,7 +117,7 @@ func (g *gateway) routes() *mux.Router {
 	r := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	r.Handle("/healthcheck", handler((*call).healthcheck))
 	r.Handle("/info", handler((*call).info))
-	(&identity{auth: g.Auth, log: g.Log}).routes(r)
+	(&identity{auth: g.Auth, log: g.Log, url: g.URL}).routes(r)
 	r.NotFoundHandler = handler((*call).nowhere)
 	r.MethodNotAllowedHandler = handler((*call).methodNotAllowed)
 	return r

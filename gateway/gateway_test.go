@@ -55,7 +55,7 @@ func TestPaths(t *testing.T) {
 		{method: "PUT", target: "/v1/AUTH_ann/c", status: 201, want: []string{"Content-Type: text/html; charset=UTF-8", "Content-Length: 0"}},
 		{method: "PUT", target: "/v1/AUTH_ann/c/", status: 202, text: bare(202)},
 		{method: "HEAD", target: "/v1.0/AUTH_ann/c", status: 204},
-		{method: "GET", target: "/", status: 404, text: bareNotFound},
+		{method: "GET", target: "/", status: 300}, // the versions of Keystone there are
 		{method: "GET", target: "//x", status: 404},
 		{method: "GET", target: "/v1", status: 412, text: "Bad URL"},
 		{method: "GET", target: "/v1/", status: 412, text: "Bad URL"},

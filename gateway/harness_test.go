@@ -176,3 +176,8 @@ func (l *lab) wire(addr, request string) (*http.Response, net.Conn, *bufio.Reade
 }
 
 const bareNotFound = "<html><h1>Not Found</h1><p>The resource could not be found.</p></html>"
+
+// newOwner is a context that acts for the admin of an account.
+func newOwner(name string) context.Context {
+	return auth.NewContext(context.Background(), known[name])
+}
