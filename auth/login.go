@@ -40,7 +40,7 @@ func (r *Realm) Password(ctx context.Context, a Attempt, password string) (Ident
 			return m.id, nil
 		}
 	}
-	who := sha256.Sum256([]byte(name))
+	who := userKey(name)
 	if err := wait(ctx, r.defender.delay(who)); err != nil {
 		return Identity{}, err
 	}
@@ -61,6 +61,10 @@ func (r *Realm) Password(ctx context.Context, a Attempt, password string) (Ident
 	r.log.Info("login failed", "user", clip(a.User), "from", a.From, "door", a.Door)
 	return Identity{}, fs.ErrPermission
 }
+
+// userKey is what the defender knows a user by: names that are tried may be of
+// any length, and passwords typed in the wrong place.
+func userKey(name string) [32]byte { return sha256.Sum256([]byte(name)) }
 
 // credential is the key under which a password is remembered.
 func (r *Realm) credential(name, password string) (key [32]byte) {

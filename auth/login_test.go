@@ -1,0 +1,246 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestPasswordsAreRemembered times logins: one that is remembered takes a
+// thousandth of one that is hashed. It is the one test here that looks at a
+// clock, with a margin of a hundred.
+func TestPasswordsAreRemembered(t *testing.T) {
+	r := open(t, dbPath(t), Options{})
+	addUser(t, r, User{Name: "ann:tester"}, "sesame")
+	timed := func() time.Duration {
+		start := time.Now()
+		if _, err := login(t, r, "ann:tester", "sesame"); err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(start)
+	}
+	first, again := timed(), time.Hour
+	for range 100 {
+		again = min(again, timed())
+	}
+	if again > first/10 {
+		t.Errorf("a login that is remembered takes %v, one that is hashed %v", again, first)
+	}
+	must(t, r.SetPassword(t.Context(), "ann:tester", "other"))
+	if _, err := login(t, r, "ann:tester", "sesame"); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("Password with the one before = %v, want fs.ErrPermission", err)
+	}
+	must(t, r.SetPassword(t.Context(), "ann:tester", "sesame"))
+	if _, err := login(t, r, "ann:tester", "sesame"); err != nil {
+		t.Errorf("Password when it is as it was = %v", err)
+	}
+}
+
+// TestUnknownUsersTakeAsLong compares medians of wrong passwords of users who
+// exist, do not exist, are disabled, and have no password. Hashes of the same
+// cost are what is tested for; any shortcut would be a hundred times faster.
+func TestUnknownUsersTakeAsLong(t *testing.T) {
+	r := open(t, dbPath(t), Options{})
+	addUser(t, r, User{Name: "ann:tester"}, "sesame")
+	addUser(t, r, User{Name: "ann:off", Disabled: true}, "sesame")
+	addUser(t, r, User{Name: "ann:keys"}, "")
+	addUser(t, r, User{Name: "ann:ftp", Doors: []string{"ftp"}}, "sesame")
+	median := func(user, password string) time.Duration {
+		var took []time.Duration
+		for range 3 { // as many as go without a delay
+			start := time.Now()
+			if _, err := login(t, r, user, password); !errors.Is(err, fs.ErrPermission) {
+				t.Fatalf("Password(%s) = %v, want fs.ErrPermission", user, err)
+			}
+			took = append(took, time.Since(start))
+		}
+		slices.Sort(took)
+		return took[1]
+	}
+	known := median("ann:tester", "wrong")
+	for _, c := range [][2]string{{"ann:nobody", "wrong"}, {"eve", "wrong"}, {"ann:off", "sesame"}, {"ann:keys", ""}, {"ann:ftp", "sesame"}} {
+		if other := median(c[0], c[1]); other < known/3 || other > known*3 {
+			t.Errorf("%s is refused after %v, a wrong password after %v", c[0], other, known)
+		}
+	}
+}
+
+// TestGate fills the gate, and finds that who comes next is refused, and that
+// who waits can give up.
+func TestGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		room := cap(g.waiting)
+		release := make(chan struct{})
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		ran, atOnce, most := 0, 0, 0
+		count := func(d int) {
+			mu.Lock()
+			defer mu.Unlock()
+			if atOnce += d; d > 0 {
+				ran++
+			}
+			most = max(most, atOnce)
+		}
+		for range room {
+			wg.Go(func() {
+				err := g.do(t.Context(), func() {
+					count(1)
+					<-release
+					count(-1)
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		if err := g.do(t.Context(), func() { t.Error("ran beyond what the gate holds") }); !errors.Is(err, ErrBusy) {
+			t.Errorf("do of a full gate = %v, want ErrBusy", err)
+		}
+		close(release)
+		wg.Wait()
+		if ran != room || most != cap(g.running) {
+			t.Errorf("%d ran, %d at once, want %d and %d", ran, most, room, cap(g.running))
+		}
+
+		hold := make(chan struct{})
+		for range cap(g.running) {
+			wg.Go(func() { g.do(t.Context(), func() { <-hold }) })
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := g.do(ctx, func() { t.Error("ran though nobody waits for it") }); !errors.Is(err, context.Canceled) {
+			t.Errorf("do without patience = %v, want context.Canceled", err)
+		}
+		close(hold)
+		wg.Wait()
+	})
+}
+
+// TestDelayIsWaited has a login of a user who was guessed at wait, unless its
+// client gives up.
+func TestDelayIsWaited(t *testing.T) {
+	r := open(t, dbPath(t), Options{})
+	addUser(t, r, User{Name: "ann:tester"}, "sesame")
+	for range 50 {
+		r.defender.failUser(userKey("ann:tester"))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := r.Password(ctx, Attempt{User: "ann.tester", From: home}, "sesame"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Password = %v, want context.DeadlineExceeded", err)
+	}
+}
+
+func TestFullName(t *testing.T) {
+	for typed, want := range map[string]string{
+		"ann:tester": "ann:tester", "ann.tester": "ann:tester", "ann/tester": "ann:tester",
+		"ann.j.smith": "ann:j.smith", "ann:j.smith": "ann:j.smith", "ann/j.smith": "ann:j.smith",
+		"a.b:c": "a.b:c", "a.b/c": "a.b:c", "a/b:c": "a/b:c",
+		"ann": "ann", "": "", ":": ":", ".": ":", "ann:": "ann:",
+	} {
+		if got := FullName(typed); got != want {
+			t.Errorf("FullName(%q) = %q, want %q", typed, got, want)
+		}
+	}
+}
+
+// FuzzVerify has a token be anything, and any changed token of ours.
+func FuzzVerify(f *testing.F) {
+	r, err := Open(f.Context(), f.TempDir()+"/control.db", Options{Poll: time.Hour})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { r.Close() })
+	if err := r.AddUser(f.Context(), User{Name: "ann:tester"}, "sesame"); err != nil {
+		f.Fatal(err)
+	}
+	id, err := r.Password(f.Context(), Attempt{User: "ann:tester"}, "sesame")
+	if err != nil {
+		f.Fatal(err)
+	}
+	good, err := r.Issue(f.Context(), id)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("", 0, byte(0))
+	f.Add("AUTH_tk", 3, byte(1))
+	f.Add("AUTH_tkabc.def", -1, byte(0))
+	f.Fuzz(func(t *testing.T, text string, i int, b byte) {
+		if _, _, err := r.Verify(t.Context(), text); text != good.Secret && !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("Verify(%q) = %v, want fs.ErrPermission", text, err)
+		}
+		changed := []byte(good.Secret)
+		at := int(uint(i) % uint(len(changed)))
+		changed[at] ^= b
+		id, _, err := r.Verify(t.Context(), string(changed))
+		switch {
+		case err == nil && id.User == "ann:tester" && (b == 0 || at == len(changed)-1 || changed[at+1] == '.'):
+			// Unchanged, or only in bits that base64 leaves over.
+		case !errors.Is(err, fs.ErrPermission):
+			t.Errorf("Verify with byte %d as %q = %+v, %v", at, changed[at], id, err)
+		}
+	})
+}
+
+func BenchmarkVerify(b *testing.B) {
+	r, err := Open(b.Context(), b.TempDir()+"/control.db", Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.AddUser(b.Context(), User{Name: "ann:tester", Role: RoleAdmin}, "sesame"); err != nil {
+		b.Fatal(err)
+	}
+	id, err := r.Password(b.Context(), Attempt{User: "ann:tester"}, "sesame")
+	if err != nil {
+		b.Fatal(err)
+	}
+	t, err := r.Issue(b.Context(), id)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("remembered", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, _, err := r.Verify(b.Context(), t.Secret); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("opened", func(b *testing.B) {
+		for b.Loop() {
+			if _, ok := r.tokens.Load().open(t.Secret); !ok {
+				b.Fatal("not opened")
+			}
+		}
+	})
+	b.Run("issue", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := r.Issue(b.Context(), id); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("password remembered", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := r.Password(b.Context(), Attempt{User: "ann:tester"}, "sesame"); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("password hashed", func(b *testing.B) {
+		for b.Loop() {
+			compare("", "sesame")
+		}
+	})
+}
