@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"testing"
@@ -165,6 +166,23 @@ func TestInlineRot(t *testing.T) {
 	b.show(b.epoch, b.state.version)
 	if _, err := read(t, b, path("o"), storage.All); !errors.Is(err, storage.ErrDamaged) {
 		t.Errorf("read of what is missing: %v, want ErrDamaged", err)
+	}
+}
+
+// An object whose content is lost is damaged. It is not missing: a client that
+// heard so would delete its own copy.
+func TestMissingFile(t *testing.T) {
+	o := small(t)
+	o.Log = quiet
+	b := open(t, t.TempDir(), o)
+	place(t, b)
+	put(t, b, path("o"), content(1, 300<<10))
+	if err := os.Remove(blobPath(b.dir, blobOf(t, b, path("o")))); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := b.Open(t.Context(), path("o"), storage.All)
+	if !errors.Is(err, storage.ErrDamaged) || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Open = %v, want ErrDamaged and not ErrNotExist", err)
 	}
 }
 

@@ -65,7 +65,9 @@ func (b *Backend) openObject(ctx context.Context, p storage.Path, r storage.Rang
 		}
 		if isDamage(err) {
 			b.damaged(p, found.blob, err)
-			err = fmt.Errorf("%w: %w", storage.ErrDamaged, err)
+			// Told, not wrapped: whoever asks must not take a missing file for a
+			// missing object, and delete his own copy.
+			err = fmt.Errorf("%w: %v", storage.ErrDamaged, err)
 		}
 		if err != nil {
 			return nil, storage.Info{}, err
