@@ -49,7 +49,18 @@ func withRealm(cmd *cobra.Command, adds bool, f func(ctx context.Context, realm 
 	if refused := (*storage.Refusal)(nil); errors.As(err, &refused) {
 		err = usage(err)
 	}
-	return errors.Join(err, realm.Close())
+	return errors.Join(reworded(err), realm.Close())
+}
+
+// reworded says of a user what io/fs says of a file.
+func reworded(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return exit{exitFailed, errors.New(strings.ReplaceAll(err.Error(), fs.ErrExist.Error(), "exists already"))}
+	case errors.Is(err, fs.ErrNotExist):
+		return exit{exitFailed, errors.New(strings.ReplaceAll(err.Error(), fs.ErrNotExist.Error(), "there is none of that name"))}
+	}
+	return err
 }
 
 func accountCommand() *cobra.Command {

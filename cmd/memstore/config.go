@@ -79,6 +79,11 @@ type GatewayConfig struct {
 	// keeps the door closed.
 	Listen string `yaml:"listen" env:"GATEWAY" flag:"gateway"`
 
+	// Where clients reach the door, as in "https://store.example.com", if that
+	// is not where it listens: behind a proxy, say. Logins answer with it. Empty
+	// answers with the host that the client asked for.
+	URL string `yaml:"url" env:"GATEWAY_URL"`
+
 	// Files with a certificate chain and its private key, in PEM. With both set
 	// the door speaks HTTPS only: TLS 1.2 with AEAD ciphers, or 1.3. The files
 	// are read again on SIGHUP.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"net"
+	"net/url"
 	"os"
 	"reflect"
 	"slices"
@@ -269,6 +270,9 @@ func (l *Loaded) check() error {
 		} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 			bad(door.name, "%q has no port between 0 and 65535", door.addr)
 		}
+	}
+	if u, err := url.Parse(l.Gateway.URL); l.Gateway.URL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		bad("gateway.url", "%q is not an address such as https://store.example.com", l.Gateway.URL)
 	}
 	if (l.Gateway.Certificate == "") != (l.Gateway.Key == "") {
 		bad("gateway.certificate", "certificate and key must be set together")

@@ -64,7 +64,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if e := (exit{}); errors.As(err, &e) {
 		return e.code
 	}
-	return exitFailed
+	return exitUsage // no command has run: see ranErrors
 }
 
 func rootCommand() *cobra.Command {
@@ -84,25 +84,42 @@ Settings come from flags, then MEMSTORE_... variables, then the file that
 	}
 	root.PersistentFlags().String("config", "", "`file` to read settings from")
 	root.PersistentFlags().String("data", "", "`directory` that holds everything Memstore keeps")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
+	root.PersistentFlags().SetAnnotation("data", isSetting, nil)
 	root.AddCommand(
 		serveCommand(), healthCommand(),
 		accountCommand(), userCommand(),
 		fsckCommand(), backupCommand(), restoreCommand(),
 		configCommand(), versionCommand(),
 	)
-	judgeArgs(root)
+	ranErrors(root)
 	return root
 }
 
-// judgeArgs has wrong arguments of every command end with exitUsage.
-func judgeArgs(cmd *cobra.Command) {
-	if args := cmd.Args; args != nil {
-		cmd.Args = func(cmd *cobra.Command, list []string) error { return usage(args(cmd, list)) }
+// ranErrors gives the errors of commands that have run the code exitFailed if
+// they have none. What is left without one is cobra's own: a command, flag or
+// argument that cannot be.
+func ranErrors(cmd *cobra.Command) {
+	if f := cmd.RunE; f != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			err := f(cmd, args)
+			if e := (exit{}); err != nil && !errors.As(err, &e) {
+				return exit{exitFailed, err}
+			}
+			return err
+		}
 	}
 	for _, c := range cmd.Commands() {
-		judgeArgs(c)
+		ranErrors(c)
 	}
+}
+
+// isSetting marks the flags that go over a setting. Others may share a name
+// with one: "user add --admin" opens no door.
+const isSetting = "setting"
+
+func settingFlag(cmd *cobra.Command, name, usage string) {
+	cmd.Flags().String(name, "", usage)
+	cmd.Flags().SetAnnotation(name, isSetting, nil)
 }
 
 // load reads the configuration for a command.
@@ -110,7 +127,11 @@ func load(cmd *cobra.Command) (*Loaded, error) {
 	in := Inputs{Env: os.Environ(), Flags: map[string]string{}}
 	in.File, _ = cmd.Flags().GetString("config")
 	for _, s := range new(Config).settings() {
-		if f := cmd.Flags().Lookup(s.flag); f != nil && f.Changed {
+		f := cmd.Flags().Lookup(s.flag)
+		if f == nil || !f.Changed {
+			continue
+		}
+		if _, ours := f.Annotations[isSetting]; ours {
 			in.Flags[s.flag] = f.Value.String()
 		}
 	}

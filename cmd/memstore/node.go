@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -140,6 +142,7 @@ func (n *node) openDoors(guard *auth.Guard) error {
 			Store:         n.store,
 			Auth:          n.realm,
 			Owner:         guard.Owner,
+			URL:           strings.TrimSuffix(n.conf.Gateway.URL, "/"),
 			Log:           n.log,
 			Metrics:       newRequestMetrics(reg),
 			MaxObjectSize: int64(n.conf.Gateway.MaxObject),
@@ -264,7 +267,7 @@ func (n *node) welcome() welcome {
 	}
 	return welcome{
 		Version: version(), Data: data, Created: n.created,
-		Gateway: n.gatewayURL, Admin: n.adminURL,
+		Gateway: cmp.Or(strings.TrimSuffix(n.conf.Gateway.URL, "/"), n.gatewayURL), Admin: n.adminURL,
 		User: n.user, Password: n.password,
 	}
 }

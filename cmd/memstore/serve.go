@@ -34,14 +34,13 @@ once. SIGHUP reads the configuration, the log level and the certificate again.`,
 			return serve(cmd.Context(), l, func() (*Loaded, error) { return load(cmd) }, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	f := cmd.Flags()
-	f.String("gateway", "", "`address` of the Swift API; empty keeps the door closed")
-	f.String("ftp", "", "`address` of the FTP door (not in this version yet)")
-	f.String("sftp", "", "`address` of the SFTP door (not in this version yet)")
-	f.String("cdn", "", "`address` of the CDN door (not in this version yet)")
-	f.String("admin", "", "`address` of /metrics, /healthz and /readyz; empty keeps the door closed")
-	f.String("backend", "", "what keeps the objects: `disk` or memory")
-	f.String("log-level", "", "least `level` to log: debug, info, warn or error")
+	settingFlag(cmd, "gateway", "`address` of the Swift API; empty keeps the door closed")
+	settingFlag(cmd, "ftp", "`address` of the FTP door (not in this version yet)")
+	settingFlag(cmd, "sftp", "`address` of the SFTP door (not in this version yet)")
+	settingFlag(cmd, "cdn", "`address` of the CDN door (not in this version yet)")
+	settingFlag(cmd, "admin", "`address` of /metrics, /healthz and /readyz; empty keeps the door closed")
+	settingFlag(cmd, "backend", "what keeps the objects: `disk` or memory")
+	settingFlag(cmd, "log-level", "least `level` to log: debug, info, warn or error")
 	return cmd
 }
 
