@@ -80,6 +80,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	dir := f.String("dir", "", "a directory on the disk to measure on; that of temporary files if empty")
 	f.BoolVar(&b.swift, "swift", true, "measure OpenStack Swift, too")
 	f.BoolVar(&b.swiftMany, "swift-million", false, "fill Swift with as many objects as memstore; that takes hours")
+	keep := f.Bool("keep", false, "leave the data where they are, to be looked at")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -88,7 +89,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if b.dir, err = os.MkdirTemp(*dir, "memstore-bench-"); err != nil {
 		return err
 	}
-	defer os.RemoveAll(b.dir)
+	if !*keep {
+		defer os.RemoveAll(b.dir)
+	}
 	if b.bin == "" {
 		if b.bin, err = spawn.Build(ctx, b.dir); err != nil {
 			return err
@@ -167,6 +170,9 @@ func (b *bench) measureMemstore(ctx context.Context) error {
 		}
 	}
 	for _, sz := range sizes {
+		if !b.plan.wants("put", "get", "head", "delete") {
+			break
+		}
 		for _, conns := range b.plan.conns {
 			err := during(fmt.Sprintf("objects of %s, %d connections", sz.name, conns), func() error { return b.objects(ctx, s, sz, conns) })
 			if err != nil {
@@ -249,6 +255,9 @@ func (b *bench) measureSwift(ctx context.Context) (err error) {
 		return err
 	}
 	for _, sz := range sizes {
+		if !b.plan.wants("put", "get", "head", "delete") {
+			break
+		}
 		for _, conns := range b.plan.conns {
 			if err := b.objects(ctx, s, sz, conns); err != nil {
 				return err

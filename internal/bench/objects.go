@@ -17,9 +17,6 @@ var content = func() []byte {
 // objects measures PUT, GET, HEAD and DELETE of objects of one size with so many
 // connections.
 func (b *bench) objects(ctx context.Context, s *server, sz size, conns int) error {
-	if !b.plan.wants("put", "get", "head", "delete") {
-		return nil
-	}
 	container := fmt.Sprintf("/bench-%d-%d", sz.bytes, conns)
 	name := func(i int) string { return fmt.Sprintf("%s/o%07d", container, i) }
 	setup := s.dial()

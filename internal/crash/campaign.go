@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -59,7 +61,7 @@ func newCampaign(m machine, writers int, seed uint64, log io.Writer) *campaign {
 type findings []finding
 
 func (f findings) Error() string {
-	text := fmt.Sprintf("%d findings", len(f))
+	text := f.summary()
 	for i, one := range f {
 		if i == 20 {
 			return text + "\n  …"
@@ -67,6 +69,19 @@ func (f findings) Error() string {
 		text += "\n  " + one.String()
 	}
 	return text
+}
+
+// summary says how many there are of each kind.
+func (f findings) summary() string {
+	kinds := map[string]int{}
+	for _, one := range f {
+		kinds[one.kind]++
+	}
+	var parts []string
+	for _, kind := range slices.Sorted(maps.Keys(kinds)) {
+		parts = append(parts, fmt.Sprintf("%d %s", kinds[kind], kind))
+	}
+	return fmt.Sprintf("%d findings (%s)", len(f), strings.Join(parts, ", "))
 }
 
 // run goes through so many cycles and a last inspection, and stops at the first
@@ -176,11 +191,4 @@ func wait(ctx context.Context, d time.Duration) {
 	case <-time.After(d):
 	case <-ctx.Done():
 	}
-}
-
-// found reports whether a campaign ended because of what the store did, and not
-// because the harness could not go on.
-func found(err error) bool {
-	var f findings
-	return errors.As(err, &f)
 }

@@ -53,12 +53,9 @@ func (m *killer) strike(context.Context) error {
 	return nil
 }
 
-// inspect runs fsck beside the server, and looks for what a crash may leave
-// lying about.
+// inspect looks for what a crash may leave lying about, and then runs fsck
+// beside the server, which has a snapshot to itself meanwhile.
 func (m *killer) inspect(ctx context.Context) error {
-	if err := fsck(ctx, m.bin, m.data); err != nil {
-		return err
-	}
 	for _, dir := range []string{"staging", "quarantine", "snapshots"} {
 		names, err := filepath.Glob(filepath.Join(m.data, dir, "*"))
 		if err != nil {
@@ -68,7 +65,7 @@ func (m *killer) inspect(ctx context.Context) error {
 			return fmt.Errorf("left behind: %q", names)
 		}
 	}
-	return nil
+	return fsck(ctx, m.bin, m.data)
 }
 
 // fsck has memstore examine a data directory, whether or not it is in use.
