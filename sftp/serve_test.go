@@ -13,6 +13,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,15 +62,20 @@ func (b *bench) operations() []Operation {
 var testHostKey = sync.OnceValue(newKey)
 
 func newKey() ssh.Signer {
+	_, signer := newKeyPair()
+	return signer
+}
+
+func newKeyPair() (ed25519.PrivateKey, ssh.Signer) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		panic(err)
 	}
-	s, err := ssh.NewSignerFromKey(key)
+	signer, err := ssh.NewSignerFromKey(key)
 	if err != nil {
 		panic(err)
 	}
-	return s
+	return key, signer
 }
 
 // start serves fsys until the test ends; configure may change the server first.
@@ -194,6 +200,88 @@ func (f *serialFile) WriteAt(p []byte, off int64) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.File.WriteAt(p, off)
+}
+
+// richFs has every power of extensions.go, and counts how often each was used.
+type richFs struct {
+	afero.Fs
+	total, free          uint64
+	copies, kept, rmdirs atomic.Int32
+	hashes               map[string]string // what Hash knows: by "algorithm path"
+}
+
+var (
+	_ SpaceReporter = (*richFs)(nil)
+	_ Copier        = (*richFs)(nil)
+	_ Hasher        = (*richFs)(nil)
+	_ DirRemover    = (*richFs)(nil)
+	_ Aborter       = (*richFile)(nil)
+	_ Discarder     = (*richFile)(nil)
+)
+
+func (r *richFs) StatVFS(string) (total, free uint64, err error) { return r.total, r.free, nil }
+
+func (r *richFs) Copy(from, to string) error {
+	data, err := afero.ReadFile(r.Fs, from)
+	if err != nil {
+		return err
+	}
+	r.copies.Add(1)
+	return afero.WriteFile(r.Fs, to, data, 0o644)
+}
+
+func (r *richFs) Hash(name, algorithm string) (string, error) {
+	if h, ok := r.hashes[algorithm+" "+name]; ok {
+		r.kept.Add(1)
+		return h, nil
+	}
+	return "", errors.ErrUnsupported
+}
+
+func (r *richFs) RemoveDir(name string) error {
+	r.rmdirs.Add(1)
+	return r.Fs.Remove(name)
+}
+
+func (r *richFs) OpenFile(name string, flag int, perm os.FileMode) (afero.File, error) {
+	if flag&(os.O_WRONLY|os.O_RDWR) == 0 {
+		return r.Fs.OpenFile(name, flag, perm)
+	}
+	// As an upload is to be: what is written becomes visible when it is closed,
+	// and not if it failed.
+	hidden := name + ".upload"
+	if old, err := afero.ReadFile(r.Fs, name); err == nil && flag&os.O_TRUNC == 0 {
+		if err := afero.WriteFile(r.Fs, hidden, old, perm); err != nil {
+			return nil, err
+		}
+	} else if flag&os.O_CREATE == 0 && err != nil {
+		return nil, err
+	}
+	f, err := r.Fs.OpenFile(hidden, flag&^os.O_EXCL|os.O_CREATE, perm)
+	if err != nil {
+		return nil, err
+	}
+	return &richFile{File: f, fs: r, hidden: hidden, name: name}, nil
+}
+
+type richFile struct {
+	afero.File
+	fs           *richFs
+	hidden, name string
+	failed       error
+}
+
+func (f *richFile) TransferError(err error) { f.failed = err }
+
+func (f *richFile) Discard() error {
+	return errors.Join(f.File.Close(), f.fs.Fs.Remove(f.hidden))
+}
+
+func (f *richFile) Close() error {
+	if f.failed != nil {
+		return f.Discard()
+	}
+	return errors.Join(f.File.Close(), f.fs.Fs.Rename(f.hidden, f.name))
 }
 
 // content is a text of n bytes in which no stretch is like another.

@@ -121,8 +121,6 @@ func (c *session) serve(config *ssh.ServerConfig) {
 		conn.Close()
 		return
 	}
-	c.log.Info("sftp: session began", "user", c.user, "client", c.client)
-
 	var wg sync.WaitGroup
 	wg.Go(func() { ssh.DiscardRequests(reqs) })
 	wg.Go(c.watch)
@@ -136,7 +134,7 @@ func (c *session) serve(config *ssh.ServerConfig) {
 	last := time.AfterFunc(grace, c.cancel)
 	wg.Wait()
 	last.Stop()
-	c.log.Info("sftp: session ended", "user", c.user, "took", time.Since(c.began), "reason", c.reason())
+	c.log.Info("sftp: session ended", "took", time.Since(c.began), "reason", c.reason())
 }
 
 // A permit is what a callback leaves in ssh.Permissions for a login. It is
