@@ -2,6 +2,7 @@ package disk
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"golang.org/x/time/rate"
 
@@ -312,4 +315,54 @@ func TestScrubbedMD5(t *testing.T) {
 	if b.damages.Load() != 1 {
 		t.Error("content of another MD5 was not reported")
 	}
+}
+
+// TestScrubLoop: it goes round once a day, remembers where it is, and is no
+// faster than it may be.
+func TestScrubLoop(t *testing.T) {
+	dir := t.TempDir()
+	b := open(t, dir, small(t))
+	b.log = quiet
+	place(t, b)
+	b.o.ScrubRate = 100_000 // with its burst of 262,144 the rest takes 10 s
+	put(t, b, path("a"), content(1, 1_262_144))
+	put(t, b, path("b"), content(2, 100_000))
+	id := blobOf(t, b, path("b"))
+	flip(t, blobPath(dir, id), 5, 1)
+	state := func() (s scrubState) {
+		if _, err := lookup(b.db, keyScrub, func(v []byte) (err error) { s, err = decodeScrub(v); return err }); err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		go b.scrubLoop(ctx)
+		begun := time.Now()
+		time.Sleep(8 * time.Second)
+		synctest.Wait()
+		if n := b.damages.Load(); n != 0 {
+			t.Errorf("after %v it is through already", time.Since(begun))
+		}
+		time.Sleep(12 * time.Second)
+		synctest.Wait()
+		if n := b.damages.Load(); n != 1 {
+			t.Errorf("%d damages after the first round, want 1", n)
+		}
+		first := state()
+		if first.next != 0 || first.begun < begun.Unix() {
+			t.Errorf("after the first round it notes %+v", first)
+		}
+		time.Sleep(20 * time.Hour)
+		synctest.Wait()
+		if state() != first {
+			t.Error("it goes round more than once a day")
+		}
+		time.Sleep(5 * time.Hour)
+		synctest.Wait()
+		if s := state(); s.begun < first.begun+24*3600 {
+			t.Errorf("a day later it notes %+v, after %+v", s, first)
+		}
+		cancel()
+	})
 }

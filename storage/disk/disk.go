@@ -112,7 +112,7 @@ func Open(dir string, o Options) (_ *Backend, err error) {
 		dir: dir, o: o, log: o.Log, lock: lock,
 		heads:       newHeads(headsBudget),
 		footers:     newFooters(o.VerifyAgain, footersBudget),
-		shelves:     &shelves{dir: filepath.Join(dir, dirBlobs), sync: o.Sync == SyncFull, open: make(map[uint64]*shelf)},
+		shelves:     newShelves(filepath.Join(dir, dirBlobs), o.Sync == SyncFull),
 		queue:       make(chan *change, groupChanges),
 		loopDone:    make(chan struct{}),
 		deletes:     make(map[uint64]int),

@@ -40,14 +40,16 @@ func TestMillionChild(t *testing.T) {
 	select {}
 }
 
+var raceEnabled bool // by race_test.go
+
 const million = 1_000_000
 
 // TestMillion: a store of a million objects, killed, is open again within the
 // promised three seconds, and the process that filled it kept within its
 // memory.
 func TestMillion(t *testing.T) {
-	if testing.Short() {
-		t.Skip("long")
+	if testing.Short() || raceEnabled {
+		t.Skip("takes long, and the race detector more memory than is promised")
 	}
 	dir := t.TempDir()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestMillionChild$", "-test.v")

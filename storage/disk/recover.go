@@ -97,7 +97,8 @@ func furnishDir(dir string) error {
 			return err
 		}
 	}
-	return nil
+	// What is there already may never have been synced by who made it.
+	return errors.Join(durable.SyncDir(dir), durable.SyncDir(filepath.Dir(dir)))
 }
 
 func takeLock(dir string) (*os.File, error) {

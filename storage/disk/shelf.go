@@ -18,8 +18,13 @@ type shelves struct {
 	dir  string // of all the shelves
 	sync bool   // directories are fsynced
 
-	mu   sync.Mutex // guards what follows
-	open map[uint64]*shelf
+	mu     sync.Mutex // guards what follows
+	open   map[uint64]*shelf
+	synced map[uint64]bool // shelves whose own names are known to be durable
+}
+
+func newShelves(dir string, sync bool) *shelves {
+	return &shelves{dir: dir, sync: sync, open: make(map[uint64]*shelf), synced: make(map[uint64]bool)}
 }
 
 type shelf struct {
@@ -50,12 +55,21 @@ func (s *shelves) take(n uint64) (*shelf, error) {
 
 func (s *shelves) make(n uint64) (*os.File, error) {
 	dir := filepath.Join(s.dir, shelfName(n))
-	mkdir := durable.Mkdir
-	if !s.sync {
-		mkdir = os.Mkdir
-	}
-	if err := mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
+	}
+	// One that is there may have been made just before a crash, and never
+	// synced, so being there is not enough.
+	s.mu.Lock()
+	known := s.synced[n] || !s.sync
+	s.mu.Unlock()
+	if !known {
+		if err := durable.SyncDir(s.dir); err != nil {
+			return nil, err
+		}
+		s.mu.Lock()
+		s.synced[n] = true
+		s.mu.Unlock()
 	}
 	return os.Open(dir)
 }
@@ -76,7 +90,9 @@ func (s *shelves) removeEmpty(n uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open[n] == nil {
-		os.Remove(filepath.Join(s.dir, shelfName(n))) // fails if not empty, as it should
+		if os.Remove(filepath.Join(s.dir, shelfName(n))) == nil { // else it is not empty
+			delete(s.synced, n)
+		}
 	}
 }
 
