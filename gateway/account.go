@@ -57,11 +57,11 @@ func (c *call) headAccount() error {
 // statAccount describes the account, also one that is not there: it will be as
 // soon as something is written to it.
 func (c *call) statAccount() (in storage.Info, there bool, err error) {
-	if err := c.checkAccountName(); err != nil {
-		return in, false, err
-	}
 	in, err = c.g.Store.Stat(c.ctx, c.path)
 	if errors.Is(err, fs.ErrNotExist) {
+		if err := c.checkAccountName(); err != nil {
+			return in, false, err
+		}
 		now := time.Now()
 		return storage.Info{Path: c.path, Created: now, ModTime: now}, false, nil
 	}
@@ -89,9 +89,11 @@ func (c *call) describeAccount(in *storage.Info, there bool) {
 		c.set("X-Put-Timestamp", timestamp(in.Created))
 		return
 	}
-	c.set("X-Account-Storage-Policy-"+policy+"-Container-Count", containers)
-	c.set("X-Account-Storage-Policy-"+policy+"-Object-Count", objects)
-	c.set("X-Account-Storage-Policy-"+policy+"-Bytes-Used", bytes)
+	if in.Containers > 0 {
+		c.set("X-Account-Storage-Policy-"+policy+"-Container-Count", containers)
+		c.set("X-Account-Storage-Policy-"+policy+"-Object-Count", objects)
+		c.set("X-Account-Storage-Policy-"+policy+"-Bytes-Used", bytes)
+	}
 	c.w.Header()["Accept-Ranges"] = acceptRanges
 	c.tell(accounts, in.Meta)
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"errors"
+	"io/fs"
 	"maps"
 	"net/http"
 	"net/url"
@@ -127,6 +128,9 @@ func (c *call) copy(from, to storage.Path) error {
 		if err != nil {
 			return c.unlessForbidden(err)
 		}
+		if len(to.Container) > storage.MaxContainerName {
+			return c.unlessForbidden(fs.ErrNotExist)
+		}
 		var in storage.Info
 		if *list == (stretch{0, source.Size}) {
 			in, err = c.g.Store.Copy(c.ctx, storage.Info{Path: from, Version: source.Version}, target, cond)
@@ -147,7 +151,7 @@ func (c *call) copy(from, to storage.Path) error {
 // copiedRange is the part of the source to copy; nil if the answer has been
 // given already, or is the error.
 func (c *call) copiedRange(source *storage.Info) (*stretch, error) {
-	spans := parseRanges(c.r.Header.Get("Range"))
+	spans := parseRanges(joined(c.r.Header["Range"]))
 	if len(spans) == 0 {
 		return &stretch{0, source.Size}, nil
 	}

@@ -1,8 +1,8 @@
 package gateway
 
 import (
+	"errors"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -91,7 +91,11 @@ func (k *kind) fromHeader(h http.Header, owner bool) (storage.Meta, error) {
 		if strings.HasPrefix(key, k.meta) {
 			put(&m, key, joined(values))
 		} else if name, ok := k.kept[key]; ok {
-			put(&m, name, joined(values))
+			value := joined(values)
+			if k != objects && !utf8.ValidString(value) {
+				return nil, &refusal{status: http.StatusBadRequest, text: "Metadata must be valid UTF-8"}
+			}
+			put(&m, name, value)
 		} else if k.remove != "" && strings.HasPrefix(key, "X-Remove-") {
 			key = "X-" + strings.TrimPrefix(key, "X-Remove-")
 			if k.owner[key] && !owner {
@@ -194,43 +198,36 @@ func timestamp(t time.Time) string {
 	return string(appendPadded(b, t.Nanosecond()/10_000, 5))
 }
 
-// appendPadded appends a number that is not negative with leading zeros.
+// appendPadded appends a number that is not negative with leading zeros, up to
+// a width of six.
 func appendPadded(b []byte, n, width int) []byte {
-	end := len(b) + width
-	b = slices.Grow(b, width)[:end]
-	for i := end - 1; i >= end-width; i-- {
-		b[i] = byte('0' + n%10)
-		n /= 10
+	room := [6]byte{}
+	for i := width - 1; i >= 0; i-- {
+		room[i] = byte('0' + uint(n)%10)
+		n = int(uint(n) / 10)
 	}
-	return b
+	return append(b, room[:width]...)
 }
 
 // expiry reads when an object is to cease to be, zero for never.
 // X-Delete-After, in seconds from now, goes before X-Delete-At.
 func expiry(h http.Header, now time.Time) (time.Time, error) {
 	const end = 9999999999 // of time, says Swift
-	at, ok := int64(0), false
-	if v := h["X-Delete-After"]; v != nil {
-		after, err := strconv.ParseInt(strings.TrimSpace(v[0]), 10, 64)
-		if err != nil {
-			return time.Time{}, badRequest("Non-integer X-Delete-After")
-		}
-		at, ok = now.Unix()+min(after, end), true
-		if at <= now.Unix() {
-			return time.Time{}, badRequest("X-Delete-After in past")
-		}
-	} else if v := h["X-Delete-At"]; v != nil {
-		var err error
-		if at, err = strconv.ParseInt(strings.TrimSpace(v[0]), 10, 64); err != nil {
-			return time.Time{}, badRequest("Non-integer X-Delete-At")
-		}
-		ok = true
-		if at <= now.Unix() {
-			return time.Time{}, badRequest("X-Delete-At in past")
+	name, from := "X-Delete-After", now.Unix()
+	v := h[name]
+	if v == nil {
+		name, from = "X-Delete-At", 0
+		if v = h[name]; v == nil {
+			return time.Time{}, nil
 		}
 	}
-	if !ok {
-		return time.Time{}, nil
+	n, err := strconv.ParseInt(strings.TrimSpace(v[0]), 10, 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) { // a number too large is the largest there is
+		return time.Time{}, badRequest("Non-integer " + name)
+	}
+	at := from + min(n, end)
+	if at <= now.Unix() {
+		return time.Time{}, badRequest(name + " in past")
 	}
 	return time.Unix(min(at, end), 0), nil
 }

@@ -37,6 +37,9 @@ func parseListing(query string, objects bool) (listing, error) {
 	} {
 		var err error
 		if *p.value, _, err = textParam(query, p.name); err != nil {
+			if !objects { // Swift's words for accounts are these, but of another type
+				return l, &refusal{status: http.StatusBadRequest, text: err.Error()}
+			}
 			return l, err
 		}
 	}
@@ -148,10 +151,12 @@ func (c *call) rows(b []byte, e encoder, p storage.Path, l listing, f format) ([
 		l.Limit = 0 // subdirs, which Query counts, are not shown
 	}
 	n := 0
-	for entry, err := range c.g.Store.List(c.ctx, p, l.Query) {
+	var entry storage.Info // one for all rows
+	for in, err := range c.g.Store.List(c.ctx, p, l.Query) {
 		if err != nil {
 			return b, err
 		}
+		entry = in
 		if l.path {
 			show, err := c.asPath(&entry, l)
 			if err != nil {

@@ -89,10 +89,10 @@ func TestListingFormats(t *testing.T) {
 	const object = `"hash": "` + helloTag + `", "name": `
 	l.play([]step{
 		{method: "GET", target: "/v1/AUTH_ann/q%22%26?format=json&delimiter=/", status: 200, want: []string{"Content-Type: application/json; charset=utf-8"},
-			text: `[{"subdir": "<&>\r/"}, {"bytes": 5, ` + object + `"\u00e9\"\\\n\t\u0001\u007f\ud83d\ude00", "content_type": "a/b; c=\"d\"", "last_modified": "2026-11-21T22:33:48.590990"}]`},
+			text: `[{"subdir": "<&>\r/"}, {"bytes": 5, ` + object + `"\u00e9\"\\\n\t\u0001\u007f\ud83d\ude00", "content_type": "a/b;c=\"d\"", "last_modified": "2026-11-21T22:33:48.590990"}]`},
 		{method: "GET", target: "/v1/AUTH_ann/q%22%26?format=xml&delimiter=/", status: 200, want: []string{"Content-Type: application/xml; charset=utf-8"},
 			text: "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<container name=\"q&quot;&amp;\"><subdir name=\"&lt;&amp;&gt;&#13;/\"><name>&lt;&amp;&gt;\r/</name></subdir>" +
-				"<object><name>é\"\\\n\t\x01\x7f😀</name><hash>" + helloTag + `</hash><bytes>5</bytes><content_type>a/b; c="d"</content_type><last_modified>2026-11-21T22:33:48.590990</last_modified></object></container>`},
+				"<object><name>é\"\\\n\t\x01\x7f😀</name><hash>" + helloTag + `</hash><bytes>5</bytes><content_type>a/b;c="d"</content_type><last_modified>2026-11-21T22:33:48.590990</last_modified></object></container>`},
 		{method: "GET", target: "/v1/AUTH_ann/q%22%26?format=xml&prefix=none", status: 200, text: "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<container name=\"q&quot;&amp;\" />"},
 		{method: "GET", target: "/v1/AUTH_ann?format=json&delimiter=%22", status: 200, text: `[{"subdir": "q\""}]`},
 		{method: "GET", target: "/v1/AUTH_ann?format=xml&delimiter=%22", status: 200, text: "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<account name=\"AUTH_ann\">\n<subdir name=\"q&quot;\" />\n</account>"},
@@ -105,6 +105,24 @@ func TestListingFormats(t *testing.T) {
 	a = l.must(200, "GET", "/v1/AUTH_ann?format=xml", "")
 	if !strings.Contains(a.body, "\n<container><name>q\"&amp;</name><count>2</count><bytes>10</bytes><last_modified>20") || !strings.HasSuffix(a.body, "</last_modified></container>\n</account>") {
 		t.Errorf("XML %s", a.body)
+	}
+}
+
+func TestCompactType(t *testing.T) {
+	for in, want := range map[string]string{
+		"text/plain":                       "text/plain",
+		"text/plain; charset=utf-8":        "text/plain;charset=utf-8",
+		"text/plain;charset=utf-8":         "text/plain;charset=utf-8",
+		`a/b ; c = "d; e=\"f" ; g=h`:       `a/b ;c="d; e=\"f";g=h`,
+		"a/b; c":                           "a/b;c=",
+		"a/b; ; =x; c=d":                   "a/b;c=d",
+		"a/b;":                             "a/b",
+		`a/b; c="open`:                     "a/b;c=",
+		"a/b; charset=utf-8; boundary=x/y": "a/b;charset=utf-8;boundary=x",
+	} {
+		if got := new(typeNames).compact(in); got != want {
+			t.Errorf("compact(%q) = %q, want %q", in, got, want)
+		}
 	}
 }
 
@@ -260,6 +278,16 @@ func FuzzJSON(f *testing.F) {
 			if ch < ' ' || ch > '~' {
 				t.Fatalf("appendJSON(%q) = %q", s, b)
 			}
+		}
+	})
+}
+
+func FuzzCompactType(f *testing.F) {
+	f.Add(`a/b; c="d;e"; f=g;;h`)
+	f.Fuzz(func(t *testing.T, s string) {
+		once := compactType(s)
+		if len(once) > 2*len(s)+1 || compactType(once) != once {
+			t.Fatalf("compactType(%q) = %q, and again %q", s, once, compactType(once))
 		}
 	})
 }

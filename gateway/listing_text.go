@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -35,8 +36,49 @@ func (textEncoder) row(b []byte, in *storage.Info) []byte {
 	return append(append(b, entryName(in)...), '\n')
 }
 
+// A typeNames writes content types as listings have them, without spaces
+// around their parameters. It remembers the last, for most are alike.
+type typeNames struct{ from, to string }
+
+func (t *typeNames) compact(s string) string {
+	if strings.IndexByte(s, ';') < 0 {
+		return s
+	}
+	if s != t.from {
+		t.from, t.to = s, compactType(s)
+	}
+	return t.to
+}
+
+func compactType(s string) string {
+	kind, rest, _ := strings.Cut(s, ";")
+	b := append(make([]byte, 0, len(s)+1), kind...)
+	for rest != "" {
+		key, after, ok := token(strings.TrimLeft(rest, " \t"))
+		if !ok { // nothing that is a parameter: look behind the next semicolon
+			_, rest, _ = strings.Cut(rest, ";")
+			continue
+		}
+		value := ""
+		if v, ok := strings.CutPrefix(strings.TrimLeft(after, " \t"), "="); ok {
+			v = strings.TrimLeft(v, " \t")
+			if _, behind, ok := quotedString(v); ok && v[0] == '"' {
+				value, after = v[:len(v)-len(behind)], behind
+			} else {
+				value, after, _ = token(v)
+			}
+		}
+		b = append(append(append(append(b, ';'), key...), '='), value...)
+		_, rest, _ = strings.Cut(after, ";")
+	}
+	return string(b)
+}
+
 // jsonEncoder writes an array as Python's json.dumps has it.
-type jsonEncoder struct{ rows bool }
+type jsonEncoder struct {
+	rows  bool
+	types typeNames
+}
 
 func newJSONEncoder(storage.Path) encoder { return new(jsonEncoder) }
 
@@ -68,7 +110,7 @@ func (e *jsonEncoder) row(b []byte, in *storage.Info) []byte {
 		b = append(b, `", "name": `...)
 		b = appendJSON(b, in.Path.Object)
 		b = append(b, `, "content_type": `...)
-		b = appendJSON(b, in.Type)
+		b = appendJSON(b, e.types.compact(in.Type))
 	}
 	b = append(b, `, "last_modified": "`...)
 	b = appendISO(b, in.ModTime)

@@ -8,8 +8,9 @@ import (
 
 // xmlEncoder writes a listing as Python's ElementTree has it.
 type xmlEncoder struct {
-	of   storage.Path
-	open bool // the tag of what is listed ends behind the first row, or never
+	of    storage.Path
+	types typeNames
+	open  bool // the tag of what is listed ends behind the first row, or never
 }
 
 func newXMLEncoder(of storage.Path) encoder { return &xmlEncoder{of: of} }
@@ -58,7 +59,7 @@ func (e *xmlEncoder) row(b []byte, in *storage.Info) []byte {
 	b = append(b, "<bytes>"...)
 	b = strconv.AppendInt(b, in.Size, 10)
 	b = append(b, "</bytes>"...)
-	b = appendElement(b, "content_type", in.Type)
+	b = appendElement(b, "content_type", e.types.compact(in.Type))
 	b = append(b, "<last_modified>"...)
 	b = appendISO(b, in.ModTime)
 	return append(b, "</last_modified></object>"...)
@@ -95,19 +96,23 @@ func appendElement(b []byte, tag, text string) []byte {
 }
 
 func appendText(b []byte, s string) []byte {
+	from := 0
 	for i := range len(s) {
+		entity := ""
 		switch s[i] {
 		case '&':
-			b = append(b, "&amp;"...)
+			entity = "&amp;"
 		case '<':
-			b = append(b, "&lt;"...)
+			entity = "&lt;"
 		case '>':
-			b = append(b, "&gt;"...)
+			entity = "&gt;"
 		default:
-			b = append(b, s[i])
+			continue
 		}
+		b = append(append(b, s[from:i]...), entity...)
+		from = i + 1
 	}
-	return b
+	return append(b, s[from:]...)
 }
 
 func appendAttribute(b []byte, s string) []byte {

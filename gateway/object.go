@@ -31,7 +31,7 @@ func (c *call) headObject() error {
 
 // getObject sends an object, or one or several stretches of it.
 func (c *call) getObject() error {
-	ranges := parseRanges(c.r.Header.Get("Range"))
+	ranges := parseRanges(joined(c.r.Header["Range"]))
 	if len(ranges) > 1 {
 		return c.getRanges(ranges)
 	}
@@ -137,6 +137,9 @@ func (c *call) putObject() error {
 	in, cond, err := c.upload()
 	if err != nil {
 		return c.unlessForbidden(err)
+	}
+	if len(c.path.Container) > storage.MaxContainerName {
+		return c.unlessForbidden(fs.ErrNotExist) // there can be no such container
 	}
 	up, err := c.g.Store.Create(c.ctx, in, cond)
 	if err != nil {

@@ -232,8 +232,8 @@ func TestChunkedTooLarge(t *testing.T) {
 			t.Errorf("%d bytes in chunks: status %d, want %d", size, res.StatusCode, status)
 		}
 	}
-	if got := l.must(200, "HEAD", "/v1/AUTH_ann/c/o", "").header.Get("Content-Length"); got > "10" {
-		t.Errorf("stored is an object of %s bytes", got)
+	if got := len(l.must(200, "GET", "/v1/AUTH_ann/c/o", "").body); got > 10 {
+		t.Errorf("stored is an object of %d bytes", got)
 	}
 }
 

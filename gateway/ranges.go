@@ -39,6 +39,7 @@ func parseRanges(header string) []span {
 	var spans []span
 	for item := range strings.SplitSeq(header[len(unit):], ",") {
 		from, to, ok := strings.Cut(item, "-")
+		from = strings.TrimPrefix(from, "+") // Python's int lets it pass
 		if !ok || from == "" && to == "" || from != "" && !digits(from) || to != "" && !digits(to) {
 			return nil
 		}
