@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -36,6 +37,9 @@ type Identity struct {
 	// another, the Identity is no longer current.
 	epoch int64
 
+	// networks are those he may act from, none for anywhere; see AllowedFrom.
+	networks []netip.Prefix
+
 	// Referrer is the URL of the page an HTTP client says it comes from, for
 	// ".r:" rules. It proves nothing and is not part of who somebody is.
 	Referrer string
@@ -43,6 +47,17 @@ type Identity struct {
 
 // Stranger reports whether nobody has logged in.
 func (id Identity) Stranger() bool { return id.User == "" }
+
+// AllowedFrom reports whether he may act from an address: whether it is within
+// one of his networks, if he is confined to any. Logins are held to it by the
+// Authenticator; who holds a token is by the door, which knows where he is.
+func (id Identity) AllowedFrom(a netip.Addr) bool {
+	if len(id.networks) == 0 {
+		return true
+	}
+	a = a.Unmap().WithZone("")
+	return slices.ContainsFunc(id.networks, func(p netip.Prefix) bool { return p.Contains(a) })
+}
 
 // owns reports whether a storage account is the one that id's account has.
 func (id Identity) owns(storageAccount string) bool {

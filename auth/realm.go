@@ -65,22 +65,17 @@ var _ Authenticator = (*Realm)(nil)
 
 // A member is a user as logins need him. It is never changed once loaded.
 type member struct {
-	id       Identity
-	live     bool // neither he nor his account is disabled
-	hash     string
-	doors    []string
-	networks []netip.Prefix
-	keys     map[string]bool // ssh keys in wire form
+	id    Identity
+	live  bool // neither he nor his account is disabled
+	hash  string
+	doors []string
+	keys  map[string]bool // ssh keys in wire form
 }
 
 // admits reports whether an attempt comes by a door and from a network that
 // the member may use.
 func (m *member) admits(a Attempt) bool {
-	if len(m.doors) > 0 && !slices.Contains(m.doors, a.Door) {
-		return false
-	}
-	from := a.From.Unmap().WithZone("")
-	return len(m.networks) == 0 || slices.ContainsFunc(m.networks, func(p netip.Prefix) bool { return p.Contains(from) })
+	return (len(m.doors) == 0 || slices.Contains(m.doors, a.Door)) && m.id.AllowedFrom(a.From)
 }
 
 // Open opens the control database at path, which is made if it is not there.
@@ -144,6 +139,7 @@ func (r *Realm) Defender() *Defender { return r.defender }
 // (PRAGMA data_version), since they tell which part has to be read again, and
 // any database has them.
 func (r *Realm) follow(ctx context.Context) {
+	broken := "" // what was wrong the last time, which is said once
 	look, tend := time.NewTicker(r.o.Poll), time.NewTicker(time.Hour)
 	defer look.Stop()
 	defer tend.Stop()
@@ -157,8 +153,14 @@ func (r *Realm) follow(ctx context.Context) {
 		case <-tend.C:
 			err = r.tend(ctx)
 		}
-		if err != nil && ctx.Err() == nil {
-			r.log.Error("control database", "err", err)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			broken = ""
+		case err.Error() != broken:
+			broken = err.Error()
+			r.log.Error("control database cannot be followed", "err", err)
 		}
 	}
 }
@@ -228,7 +230,7 @@ func (r *Realm) loadUsers(ctx context.Context) (map[string]*member, error) {
 		}
 		m.live = !off && !accountOff
 		m.doors = words(doors)
-		if m.networks, err = prefixes(networks); err != nil {
+		if m.id.networks, err = prefixes(networks); err != nil {
 			// Whoever may come from somewhere only must not come from anywhere
 			// because what is written there cannot be read.
 			m.live = false

@@ -22,7 +22,7 @@ func (c *call) identify(realm string) error {
 		token = c.r.Header.Get("X-Storage-Token")
 	}
 	if token != "" {
-		id, _, err := c.g.Auth.Verify(c.ctx, token)
+		id, _, err := c.verify(c.g.Auth, token)
 		switch {
 		case err == nil:
 			c.id = id

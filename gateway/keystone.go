@@ -323,7 +323,7 @@ func (i *identity) postTokens(c *call) error {
 		if who.Token == nil || who.Token.ID == "" {
 			return expecting("id", "token")
 		}
-		c.id, token, err = i.auth.Verify(c.ctx, who.Token.ID)
+		c.id, token, err = c.verify(i.auth, who.Token.ID)
 	default:
 		return faultUnauthorized
 	}
@@ -339,7 +339,7 @@ func (i *identity) postTokens(c *call) error {
 
 // caller finds out who asks about tokens or projects.
 func (i *identity) caller(c *call) error {
-	id, _, err := i.auth.Verify(c.ctx, c.r.Header.Get("X-Auth-Token"))
+	id, _, err := c.verify(i.auth, c.r.Header.Get("X-Auth-Token"))
 	c.id = id
 	return err
 }
@@ -462,7 +462,7 @@ func (i *identity) postTokensV2(c *call) error {
 		}
 		token, err = i.login(c, name, *p.Password)
 	case t != nil:
-		c.id, token, err = i.auth.Verify(c.ctx, t.ID)
+		c.id, token, err = c.verify(i.auth, t.ID)
 	default:
 		return expecting("passwordCredentials", "auth")
 	}

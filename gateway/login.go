@@ -112,6 +112,16 @@ func (i *identity) login(c *call, user, password string) (auth.Token, error) {
 	return token, nil
 }
 
+// verify finds out whom a token was issued for. From an address that he may
+// not come from, it is as good as none of ours.
+func (c *call) verify(a auth.Authenticator, secret string) (auth.Identity, auth.Token, error) {
+	id, token, err := a.Verify(c.ctx, secret)
+	if err == nil && !id.AllowedFrom(peer(c.r)) {
+		return auth.Identity{}, auth.Token{}, fs.ErrPermission
+	}
+	return id, token, err
+}
+
 // peer is the address a request comes from; the zero Addr if it is none of the
 // internet's, such as a unix socket's.
 func peer(r *http.Request) netip.Addr {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net/http/httptest"
 	"net/netip"
 	"path/filepath"
 	"strconv"
@@ -162,5 +163,35 @@ func TestLoginIsDefended(t *testing.T) {
 	bans := r.Defender().Bans()
 	if len(bans) != 1 || bans[0].Source != netip.MustParsePrefix("192.0.2.1/32") {
 		t.Errorf("Bans = %+v", bans)
+	}
+}
+
+// TestTokensStayInTheirNetwork carries a token out of the network its user may
+// come from, which httptest's address is in.
+func TestTokensStayInTheirNetwork(t *testing.T) {
+	l, r := newLoginLab(t, auth.Options{})
+	u := auth.User{Name: "ann:lan", Role: auth.RoleAdmin, Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}
+	if err := r.AddUser(t.Context(), u, "sesame"); err != nil {
+		t.Fatal(err)
+	}
+	token, _ := loginV3(t, l, "ann:lan")
+	if got := l.ask("", "PUT", "/v1/AUTH_ann/c", "", "X-Auth-Token: "+token); got.status != 201 {
+		t.Fatalf("PUT from within: %d", got.status)
+	}
+	for from, status := range map[string]int{"192.0.2.200:1": 204, "[::ffff:192.0.2.9]:1": 204, "192.0.3.1:1": 401, "[2001:db8::1]:1": 401, "@": 401} {
+		for _, path := range []string{"/v1/AUTH_ann/c", "/v3/auth/catalog"} {
+			req := httptest.NewRequest("GET", path, nil)
+			req.RemoteAddr = from
+			req.Header.Set("X-Auth-Token", token)
+			w := httptest.NewRecorder()
+			l.g.ServeHTTP(w, req)
+			want := status
+			if path == "/v3/auth/catalog" && status == 204 {
+				want = 200
+			}
+			if w.Code != want {
+				t.Errorf("GET %s from %s = %d, want %d", path, from, w.Code, want)
+			}
+		}
 	}
 }
