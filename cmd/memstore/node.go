@@ -225,9 +225,9 @@ func (n *node) ready(ctx context.Context) error {
 	if n.draining.Load() {
 		return errors.New("draining")
 	}
-	// Nobody has this account, so the answer is quick, and only an engine that
+	// Nobody can have this account, so the answer is quick, and only an engine that
 	// has stopped says anything but that it is not there.
-	_, err := n.store.Stat(auth.NewContext(ctx, auth.Identity{User: ".ready", Role: auth.RoleReseller}), storage.Path{Account: ".ready"})
+	_, err := n.store.Stat(auth.NewContext(ctx, auth.Identity{User: ".ready", Role: auth.RoleReseller}), storage.Path{Account: auth.StorageAccount("-ready")})
 	if errors.Is(err, storage.ErrUnavailable) {
 		return storage.ErrUnavailable
 	}
