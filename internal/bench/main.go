@@ -59,8 +59,9 @@ type measured struct {
 	started time.Duration // time from SIGKILL to the first answer, with plan.many objects
 	md5     float64       // bytes per second
 	disk    float64
-	filled  float64  // objects per second into the large container
-	memory  []memory // in the order of what was done
+	filled  float64       // objects per second into the large container
+	rest    time.Duration // until it had done what it had put off meanwhile
+	memory  []memory      // in the order of what was done
 }
 
 // A memory is how much the server had at the end of something, and at most
@@ -183,11 +184,19 @@ func (b *bench) measureMemstore(ctx context.Context) error {
 	if !b.plan.wants("list", "flat", "memory", "start") {
 		return nil
 	}
-	if err := b.container(ctx, s, b.plan.few); err != nil {
+	if err := b.container(ctx, s, b.plan.few, p); err != nil {
 		return err
 	}
-	err = during(count(b.plan.many)+" objects put and listed", func() error { return b.container(ctx, s, b.plan.many) })
+	err = during(count(b.plan.many)+" objects put and listed", func() error { return b.container(ctx, s, b.plan.many, p) })
 	if err != nil || !b.plan.wants("start") {
+		return err
+	}
+	// It is killed with its hands full.
+	_, err = measure(s, 64, b.plan.time, func(c *conn, i int) (int64, bool, error) {
+		_, err := c.expect("PUT", fmt.Sprintf("/list-%d/zz%d", b.plan.few, i), content[:1<<10], 201)
+		return 0, true, err
+	})
+	if err != nil {
 		return err
 	}
 	p.Kill()
@@ -205,8 +214,9 @@ func (b *bench) measureMemstore(ctx context.Context) error {
 	return err
 }
 
-// container fills a container with n objects and measures it.
-func (b *bench) container(ctx context.Context, s *server, n int) error {
+// container fills a container with n objects, lets the server come to rest if
+// it is process p, and measures it.
+func (b *bench) container(ctx context.Context, s *server, n int, p *spawn.Process) error {
 	begun := time.Now()
 	container, err := b.fill(ctx, s, n)
 	if err != nil {
@@ -214,8 +224,15 @@ func (b *bench) container(ctx context.Context, s *server, n int) error {
 	}
 	rate := float64(n) / time.Since(begun).Seconds()
 	fmt.Fprintf(b.log, "%s  %s objects put in %s, %.0f/s\n", s.name, count(n), time.Since(begun).Round(100*time.Millisecond), rate)
-	if n == b.plan.many && s.name == "memstore" {
-		b.memstore.filled = rate
+	if p != nil {
+		rest, err := p.Idle(ctx, time.Minute)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(b.log, "%s  came to rest after %v\n", s.name, rest.Round(100*time.Millisecond))
+		if n == b.plan.many {
+			b.memstore.filled, b.memstore.rest = rate, rest
+		}
 	}
 	if b.plan.wants("list") {
 		if err := b.listings(ctx, s, container, n); err != nil {
@@ -267,11 +284,11 @@ func (b *bench) measureSwift(ctx context.Context) (err error) {
 	if !b.plan.wants("list", "flat") {
 		return nil
 	}
-	if err := b.container(ctx, s, b.plan.few); err != nil {
+	if err := b.container(ctx, s, b.plan.few, nil); err != nil {
 		return err
 	}
 	if b.swiftMany {
-		return b.container(ctx, s, b.plan.many)
+		return b.container(ctx, s, b.plan.many, nil)
 	}
 	return nil
 }

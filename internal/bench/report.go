@@ -98,7 +98,7 @@ func (b *bench) reportRest(w io.Writer) {
 	}
 	b.perName(w)
 	if m.filled > 0 {
-		fmt.Fprintf(w, "%s objects of 16 bytes were put by 64 connections at %.0f per second\n", many, m.filled)
+		fmt.Fprintf(w, "%s objects of 16 bytes were put by 64 connections at %.0f per second; the server came to rest %v later, and was measured then\n", many, m.filled, m.rest.Round(100*time.Millisecond))
 	}
 	if b.plan.wants("memory") {
 		for _, mem := range m.memory {

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -86,23 +87,29 @@ func Start(bin, data string, args, env []string) (*Process, error) {
 
 var address = regexp.MustCompile(`http://127\.0\.0\.1:[1-9][0-9]*`)
 
-// read keeps the beginning of the output, and finds in it
-// the address that the door listens on.
+// read keeps the beginning of the output, and finds in it the address that the
+// door listens on. The rest it reads in large pieces and forgets: whoever
+// starts the process may be measuring it.
 func (p *Process) read(r io.Reader) {
 	const most = 64 << 10
 	lines := bufio.NewReader(r)
-	for found := false; ; {
+	for kept, found := 0, false; kept < most; {
 		line, err := lines.ReadString('\n')
 		if u := address.FindString(line); u != "" && !found {
 			found = true
 			p.ready <- u
 		}
+		kept += len(line)
 		p.mu.Lock()
-		if p.output.Len() < most {
-			p.output.WriteString(line)
-		}
+		p.output.WriteString(line)
 		p.mu.Unlock()
 		if err != nil {
+			return
+		}
+	}
+	lines.Discard(lines.Buffered())
+	for b := make([]byte, 256<<10); ; {
+		if _, err := r.Read(b); err != nil {
 			return
 		}
 	}
@@ -233,4 +240,50 @@ func (p *Process) Resident() (now, peak int64, err error) {
 // ForgetPeak has the greatest memory of the process counted from now on.
 func (p *Process) ForgetPeak() error {
 	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.PID()), []byte("5"), 0)
+}
+
+// Idle waits until the process does next to nothing, and says how long that
+// took: what it puts off until later is done then. It does not wait longer
+// than most.
+func (p *Process) Idle(ctx context.Context, most time.Duration) (time.Duration, error) {
+	const step = 250 * time.Millisecond
+	begun := time.Now()
+	before, err := p.worked()
+	for quiet := 0; err == nil && quiet < 4 && time.Since(begun) < most; {
+		select {
+		case <-time.After(step):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+		var now time.Duration
+		now, err = p.worked()
+		quiet++
+		if now-before > step/20 {
+			quiet = 0
+		}
+		before = now
+	}
+	return time.Since(begun), err
+}
+
+// worked is how long the process has had a processor.
+func (p *Process) worked() (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(b), ") ") // the name before it may have spaces
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/%d/stat: %q", p.PID(), b)
+	}
+	var ticks int64 // user, then system, of a hundredth of a second each
+	for _, f := range fields[11:13] {
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, err
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / 100, nil
 }
