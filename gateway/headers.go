@@ -232,24 +232,29 @@ func expiry(h http.Header, now time.Time) (time.Time, error) {
 	return time.Unix(min(at, end), 0), nil
 }
 
-// contentType reads the type of an object from the request, "" if it is to be
-// guessed.
+// contentType reads the type of an upload, "" if it is to be guessed.
 func contentType(h http.Header) (string, error) {
 	v := h.Get("Content-Type")
 	if v == "" || truth(h.Get("X-Detect-Content-Type")) {
 		return "", nil
 	}
+	return v, checkType(v)
+}
+
+// checkType refuses what cannot be a type, or has parameters that Swift keeps
+// for its own use.
+func checkType(v string) error {
 	if !utf8.ValidString(v) {
-		return "", badRequest("Invalid Content-Type")
+		return badRequest("Invalid Content-Type")
 	}
 	if _, params, ok := strings.Cut(v, ";"); ok {
 		for param := range strings.SplitSeq(params, ";") {
 			if strings.HasPrefix(strings.TrimLeft(param, " \t"), "swift_") {
-				return "", &refusal{status: http.StatusBadRequest, text: "Invalid Content-Type, swift_* is not a valid parameter name."}
+				return &refusal{status: http.StatusBadRequest, text: "Invalid Content-Type, swift_* is not a valid parameter name."}
 			}
 		}
 	}
-	return v, nil
+	return nil
 }
 
 // truth reads a value that says yes or no, as Swift's configuration and

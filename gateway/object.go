@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"memstore.dev/memstore/storage"
 )
@@ -177,9 +178,9 @@ func (c *call) upload() (in storage.Info, cond storage.Cond, err error) {
 	if in.Size > c.g.MaxObjectSize {
 		return in, cond, errTooLarge
 	}
-	if in.Size == 0 && h["Content-Length"] == nil {
+	if in.Size == 0 && h["Content-Length"] == nil && c.r.ProtoMajor == 1 {
 		// Neither a length nor chunks: the server reads an empty body where the
-		// client may have sent anything.
+		// client may have sent anything. (HTTP/2 tells where a body ends.)
 		return in, cond, &refusal{status: http.StatusLengthRequired, text: "Missing Content-Length header.", kind: plain, hangUp: true}
 	}
 	if in.DeleteAt, err = expiry(h, c.begun); err != nil {
@@ -235,6 +236,9 @@ func (c *call) postObject() error {
 		return c.unlessForbidden(err)
 	}
 	in.Type = c.r.Header.Get("Content-Type")
+	if !utf8.ValidString(in.Type) {
+		return c.unlessForbidden(badRequest("Invalid Content-Type"))
+	}
 	if _, err := c.g.Store.Update(c.ctx, in, storage.Cond{}); err != nil {
 		return err
 	}
