@@ -93,7 +93,9 @@ const (
 
 // change makes one change to a part of the control database, whole or not at
 // all, and has it seen: here when change returns, elsewhere within a moment.
-func (r *Realm) change(ctx context.Context, part string, f func(tx *sql.Tx) error) error {
+// If known is not nil it does to what is in memory what f does to the database,
+// which saves reading the part again unless others changed it, too.
+func (r *Realm) change(ctx context.Context, part string, f func(tx *sql.Tx) error, known func()) error {
 	tx, err := r.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -102,14 +104,22 @@ func (r *Realm) change(ctx context.Context, part string, f func(tx *sql.Tx) erro
 	if err := f(tx); err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, `UPDATE changed SET n = n + 1 WHERE what = $1`, part); err != nil {
+	var n int64
+	if err := tx.QueryRowContext(ctx, `UPDATE changed SET n = n + 1 WHERE what = $1 RETURNING n`, part).Scan(&n); err != nil {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
 		return err
 	}
+	r.loading.Lock()
+	defer r.loading.Unlock()
+	if known != nil && r.seen[part] == n-1 {
+		known()
+		r.seen[part] = n
+		return nil
+	}
 	// It is done, and must be seen even if who asked for it is gone.
-	return r.load(context.WithoutCancel(ctx), part)
+	return r.load(context.WithoutCancel(ctx), part, n)
 }
 
 // counters reads how often each part has changed.

@@ -76,7 +76,7 @@ func (r *Realm) AddKey(ctx context.Context, user string, key ssh.PublicKey, comm
 			return fmt.Errorf("key %s: %w", print, fs.ErrExist)
 		}
 		return err
-	}))
+	}, nil))
 }
 
 // Keys lists the keys of a user, the oldest first, or those of all users if
@@ -115,5 +115,5 @@ func (r *Realm) RemoveKey(ctx context.Context, user, fingerprint string) error {
 		}
 		_, err := tx.ExecContext(ctx, `UPDATE users SET epoch = `+laterEpoch+` WHERE name = $1`, user, micros(time.Now()))
 		return err
-	}))
+	}, nil))
 }

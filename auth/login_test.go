@@ -12,8 +12,7 @@ import (
 )
 
 // TestPasswordsAreRemembered times logins: one that is remembered takes a
-// thousandth of one that is hashed. It is the one test here that looks at a
-// clock, with a margin of a hundred.
+// ten-thousandth of one that is hashed; a tenth is what can be told for sure.
 func TestPasswordsAreRemembered(t *testing.T) {
 	r := open(t, dbPath(t), Options{})
 	addUser(t, r, User{Name: "ann:tester"}, "sesame")
@@ -41,32 +40,31 @@ func TestPasswordsAreRemembered(t *testing.T) {
 	}
 }
 
-// TestUnknownUsersTakeAsLong compares medians of wrong passwords of users who
-// exist, do not exist, are disabled, and have no password. Hashes of the same
-// cost are what is tested for; any shortcut would be a hundred times faster.
+// TestUnknownUsersTakeAsLong has users refused who exist, do not exist, are
+// disabled, have no password or may not come in here. A way past the hash would
+// make one of them a thousand times faster; on a busy machine ten times is what
+// can be told for sure.
 func TestUnknownUsersTakeAsLong(t *testing.T) {
 	r := open(t, dbPath(t), Options{})
 	addUser(t, r, User{Name: "ann:tester"}, "sesame")
 	addUser(t, r, User{Name: "ann:off", Disabled: true}, "sesame")
 	addUser(t, r, User{Name: "ann:keys"}, "")
 	addUser(t, r, User{Name: "ann:ftp", Doors: []string{"ftp"}}, "sesame")
-	median := func(user, password string) time.Duration {
-		var took []time.Duration
-		for range 3 { // as many as go without a delay
+	tries := [][2]string{{"ann:tester", "wrong"}, {"ann:nobody", "wrong"}, {"eve", "wrong"}, {"ann:off", "sesame"}, {"ann:keys", ""}, {"ann:ftp", "sesame"}}
+	least := make([]time.Duration, len(tries))
+	for round := range 3 { // as many as go without a delay
+		for i, try := range tries {
 			start := time.Now()
-			if _, err := login(t, r, user, password); !errors.Is(err, fs.ErrPermission) {
-				t.Fatalf("Password(%s) = %v, want fs.ErrPermission", user, err)
+			if _, err := login(t, r, try[0], try[1]); !errors.Is(err, fs.ErrPermission) {
+				t.Fatalf("Password(%s) = %v, want fs.ErrPermission", try[0], err)
 			}
-			took = append(took, time.Since(start))
+			if took := time.Since(start); round == 0 || took < least[i] {
+				least[i] = took
+			}
 		}
-		slices.Sort(took)
-		return took[1]
 	}
-	known := median("ann:tester", "wrong")
-	for _, c := range [][2]string{{"ann:nobody", "wrong"}, {"eve", "wrong"}, {"ann:off", "sesame"}, {"ann:keys", ""}, {"ann:ftp", "sesame"}} {
-		if other := median(c[0], c[1]); other < known/3 || other > known*3 {
-			t.Errorf("%s is refused after %v, a wrong password after %v", c[0], other, known)
-		}
+	if slices.Min(least) < slices.Max(least)/10 {
+		t.Errorf("refusals take %v, for %q", least, tries)
 	}
 }
 

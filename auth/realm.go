@@ -50,8 +50,8 @@ type Realm struct {
 	issued   recent[*ticket]     // tokens that were opened, by hash
 	verified recent[credentials] // passwords that were right, by keyed hash
 
-	loading sync.Mutex // held while a part is read and put in place
-	seen    map[string]int64
+	loading sync.Mutex       // held while a part is read and put in place
+	seen    map[string]int64 // the counter of each part that is sure to be in memory
 
 	watching sync.Mutex
 	watches  map[int]func()
@@ -113,13 +113,9 @@ func Open(ctx context.Context, path string, o Options) (*Realm, error) {
 }
 
 func (r *Realm) begin(ctx context.Context) (err error) {
-	if r.seen, err = r.counters(ctx); err != nil {
+	r.seen = map[string]int64{partUsers: -1, partTokens: -1, partBans: -1}
+	if err := r.catchUp(ctx); err != nil {
 		return err
-	}
-	for _, part := range []string{partUsers, partTokens, partBans} {
-		if err := r.load(ctx, part); err != nil {
-			return err
-		}
 	}
 	return r.tend(ctx)
 }
@@ -170,22 +166,22 @@ func (r *Realm) catchUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.loading.Lock()
+	defer r.loading.Unlock()
 	for part, n := range now {
-		if r.seen[part] == n {
+		if r.seen[part] >= n {
 			continue
 		}
-		if err := r.load(ctx, part); err != nil {
+		if err := r.load(ctx, part, n); err != nil {
 			return err
 		}
-		r.seen[part] = n
 	}
 	return nil
 }
 
-// load reads a part of the database and puts it in place.
-func (r *Realm) load(ctx context.Context, part string) error {
-	r.loading.Lock()
-	defer r.loading.Unlock()
+// load reads a part of the database and puts it in place. It is called with
+// the lock held, and with a counter of the part that was read before.
+func (r *Realm) load(ctx context.Context, part string, n int64) error {
 	switch part {
 	case partUsers:
 		users, err := r.loadUsers(ctx)
@@ -207,6 +203,7 @@ func (r *Realm) load(ctx context.Context, part string) error {
 		}
 		r.defender.restore(bans)
 	}
+	r.seen[part] = max(r.seen[part], n)
 	return nil
 }
 

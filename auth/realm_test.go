@@ -567,8 +567,38 @@ func TestUnreadableNetworksShutOut(t *testing.T) {
 	must(t, r.change(t.Context(), partUsers, func(tx *sql.Tx) error {
 		_, err := tx.Exec(`UPDATE users SET networks = 'everywhere'`)
 		return err
-	}))
+	}, nil))
 	if _, err := login(t, r, "ann:tester", "sesame"); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("Password = %v, want fs.ErrPermission", err)
+	}
+}
+
+// TestTwoRevoke has two processes revoke by turns, neither of which looks for
+// what the other did but when it makes a change itself.
+func TestTwoRevoke(t *testing.T) {
+	path := dbPath(t)
+	setup := open(t, path, Options{})
+	addUser(t, setup, User{Name: "ann:tester"}, "sesame")
+	id, err := login(t, setup, "ann:tester", "sesame")
+	must(t, err)
+	realms := []*Realm{open(t, path, Options{Poll: time.Hour}), open(t, path, Options{Poll: time.Hour})}
+	var revoked []string
+	for i := range 6 {
+		tok, err := setup.Issue(t.Context(), id)
+		must(t, err)
+		revoked = append(revoked, tok.Secret)
+		r := realms[i/2%2] // twice each, so that both ways of seeing are taken
+		must(t, r.Revoke(t.Context(), tok.Secret))
+		for j, secret := range revoked {
+			if _, _, err := r.Verify(t.Context(), secret); !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("after revoking %d tokens, Verify of token %d = %v, want fs.ErrPermission", len(revoked), j, err)
+			}
+		}
+	}
+	must(t, realms[0].tend(t.Context())) // forgets none whose time is not over
+	for _, secret := range revoked {
+		if _, _, err := realms[0].Verify(t.Context(), secret); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("Verify after tend = %v, want fs.ErrPermission", err)
+		}
 	}
 }

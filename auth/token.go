@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"aidanwoods.dev/go-paseto"
@@ -51,8 +52,8 @@ type ticket struct {
 
 // seals are the keys of tokens, and the tokens revoked.
 type seals struct {
-	keys    []seal // the youngest first
-	revoked map[string]bool
+	keys    []seal   // the youngest first
+	revoked sync.Map // of ids; grows by what is revoked here
 }
 
 type seal struct {
@@ -124,10 +125,11 @@ func (r *Realm) Verify(ctx context.Context, secret string) (Identity, Token, err
 	}
 	s := r.tokens.Load()
 	m := r.member(t.User)
-	if m == nil || !m.live || m.id.epoch != t.Epoch || time.Now().Unix() >= t.Expires || s.revoked[t.ID] {
+	if m == nil || !m.live || m.id.epoch != t.Epoch || time.Now().Unix() >= t.Expires {
 		return Identity{}, Token{}, fs.ErrPermission
 	}
-	if _, ok := s.find(t.key); !ok {
+	_, sealed := s.find(t.key)
+	if _, revoked := s.revoked.Load(t.ID); revoked || !sealed {
 		return Identity{}, Token{}, fs.ErrPermission
 	}
 	return m.id, t.token(secret), nil
@@ -189,13 +191,13 @@ func (r *Realm) Revoke(ctx context.Context, secret string) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO revoked_tokens (id, expires) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING`,
 			t.ID, micros(time.Unix(t.Expires, 0)))
 		return err
-	})
+	}, func() { r.tokens.Load().revoked.Store(t.ID, true) })
 }
 
 // RotateKeys makes a new key, to seal tokens with from a few seconds on. The
 // key before it still opens what it sealed; the one before that no longer does.
 func (r *Realm) RotateKeys(ctx context.Context) error {
-	return r.change(ctx, partTokens, func(tx *sql.Tx) error { return addKey(ctx, tx) })
+	return r.change(ctx, partTokens, func(tx *sql.Tx) error { return addKey(ctx, tx) }, nil)
 }
 
 func addKey(ctx context.Context, tx *sql.Tx) error {
@@ -211,7 +213,7 @@ func addKey(ctx context.Context, tx *sql.Tx) error {
 }
 
 func (r *Realm) loadSeals(ctx context.Context) (*seals, error) {
-	s := &seals{revoked: make(map[string]bool)}
+	s := new(seals)
 	rows, err := r.db.QueryContext(ctx, `SELECT id, secret, created FROM token_keys`)
 	if err != nil {
 		return nil, err
@@ -249,9 +251,21 @@ func (r *Realm) loadSeals(ctx context.Context) (*seals, error) {
 		if err := gone.Scan(&id); err != nil {
 			return nil, err
 		}
-		s.revoked[id] = true
+		s.revoked.Store(id, true)
 	}
 	return s, gone.Err()
+}
+
+// forgetRevoked has what is in memory of revoked tokens shrink to what is
+// revoked still.
+func (r *Realm) forgetRevoked(ctx context.Context) error {
+	n, err := r.counters(ctx)
+	if err != nil {
+		return err
+	}
+	r.loading.Lock()
+	defer r.loading.Unlock()
+	return r.load(ctx, partTokens, n[partTokens])
 }
 
 // tend makes a new key when the youngest is old, and forgets revoked tokens and
@@ -269,11 +283,14 @@ func (r *Realm) tend(ctx context.Context) error {
 				return nil
 			}
 			return addKey(ctx, tx)
-		}); err != nil {
+		}, nil); err != nil {
 			return err
 		}
 	}
 	if _, err := r.db.ExecContext(ctx, `DELETE FROM revoked_tokens WHERE expires <= $1`, micros(now)); err != nil {
+		return err
+	}
+	if err := r.forgetRevoked(ctx); err != nil {
 		return err
 	}
 	_, err := r.db.ExecContext(ctx, `DELETE FROM bans WHERE until <= $1`, micros(now.Add(-r.defender.o.MaxBan)))

@@ -78,7 +78,7 @@ func (r *Realm) AddAccount(ctx context.Context, name string) error {
 			return err
 		}
 		return addAccount(ctx, tx, name)
-	}))
+	}, nil))
 }
 
 func addAccount(ctx context.Context, tx *sql.Tx, name string) error {
@@ -137,7 +137,7 @@ func (r *Realm) SetAccountDisabled(ctx context.Context, name string, disabled bo
 		}
 		_, err := tx.ExecContext(ctx, `UPDATE users SET epoch = `+laterEpoch+` WHERE account = $1`, name, micros(time.Now()))
 		return err
-	}))
+	}, nil))
 }
 
 // RemoveAccount removes an account that has no users. What is stored for it
@@ -152,7 +152,7 @@ func (r *Realm) RemoveAccount(ctx context.Context, name string) error {
 			return storage.ErrNotEmpty
 		}
 		return one(tx.ExecContext(ctx, `DELETE FROM accounts WHERE name = $1`, name))
-	}))
+	}, nil))
 }
 
 // one turns a statement that found nothing to change into fs.ErrNotExist.
@@ -218,7 +218,7 @@ func (r *Realm) addUser(ctx context.Context, u User, hash string) error {
 			u.Name, u.Account(), string(u.Role), u.ReadOnly, u.Disabled, hash, now,
 			strings.Join(u.Doors, ","), joined(u.Networks), now)
 		return err
-	}))
+	}, nil))
 }
 
 func joined(list []netip.Prefix) string {
@@ -310,7 +310,7 @@ func (r *Realm) set(ctx context.Context, name, columns string, values ...any) er
 	return named("user", name, r.change(ctx, partUsers, func(tx *sql.Tx) error {
 		return one(tx.ExecContext(ctx, `UPDATE users SET epoch = `+laterEpoch+`, `+columns+` WHERE name = $1`,
 			append([]any{name, micros(time.Now())}, values...)...))
-	}))
+	}, nil))
 }
 
 // RemoveUser removes a user and his keys.
@@ -320,5 +320,5 @@ func (r *Realm) RemoveUser(ctx context.Context, name string) error {
 			return err
 		}
 		return one(tx.ExecContext(ctx, `DELETE FROM users WHERE name = $1`, name))
-	}))
+	}, nil))
 }
