@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"memstore.dev/memstore/storage"
 )
@@ -236,8 +235,8 @@ func (c *call) postObject() error {
 		return c.unlessForbidden(err)
 	}
 	in.Type = c.r.Header.Get("Content-Type")
-	if !utf8.ValidString(in.Type) {
-		return c.unlessForbidden(badRequest("Invalid Content-Type"))
+	if err := checkType(in.Type); err != nil {
+		return c.unlessForbidden(err)
 	}
 	if _, err := c.g.Store.Update(c.ctx, in, storage.Cond{}); err != nil {
 		return err
