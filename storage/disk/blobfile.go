@@ -101,7 +101,11 @@ func (f *footer) encode() []byte {
 		b = append(b, 0)
 	}
 	b = appendString(b, p.typ)
-	b = appendMeta(b, p.meta)
+	return sealFooter(appendMeta(b, p.meta))
+}
+
+// sealFooter appends what ends a footer.
+func sealFooter(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(b)+4+len(footerEnd)))
 	return append(b, footerEnd...)

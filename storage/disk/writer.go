@@ -21,7 +21,9 @@ const (
 	bufferSize = 256 << 10 // of writes and reads of files
 
 	// writeBackEvery is how much of a long upload is left to the page cache
-	// before the disk is asked to begin.
+	// before the disk is asked to begin. The fsync at the end of 64 MiB that
+	// came at the pace of MD5 took 4 ms so, and 27 ms without; allocating the
+	// file ahead changed neither.
 	writeBackEvery = 8 << 20
 )
 
