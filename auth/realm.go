@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -301,6 +302,25 @@ func (r *Realm) tell() {
 func (r *Realm) Current(id Identity) bool {
 	m := r.member(id.User)
 	return m != nil && m.live && m.id.epoch == id.epoch
+}
+
+// While returns a context that lasts as long as ctx and no longer than id is
+// Current: what a file door gives to a session, which then ends with its user's
+// rights, the cause being fs.ErrPermission. cancel must be called when the
+// session is over.
+func (r *Realm) While(ctx context.Context, id Identity) (_ context.Context, cancel func()) {
+	ctx, end := context.WithCancelCause(NewContext(ctx, id))
+	look := func() {
+		if !r.Current(id) {
+			end(fs.ErrPermission)
+		}
+	}
+	stop := r.OnChange(look)
+	look() // he may have been changed before anybody listened
+	return ctx, func() {
+		stop()
+		end(nil)
+	}
 }
 
 func (r *Realm) member(name string) *member { return (*r.users.Load())[name] }

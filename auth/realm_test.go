@@ -187,6 +187,48 @@ func TestTokensEnd(t *testing.T) {
 	}
 }
 
+// TestSessionsEnd has the session of a user end who is disabled by another
+// process, and that of his colleague go on.
+func TestSessionsEnd(t *testing.T) {
+	path := dbPath(t)
+	server := open(t, path, Options{Poll: 5 * time.Millisecond})
+	command := open(t, path, Options{Poll: time.Hour})
+	addUser(t, server, User{Name: "ann:tester"}, "sesame")
+	addUser(t, server, User{Name: "ann:other"}, "sesame")
+	sessions := make(map[string]context.Context)
+	ids := make(map[string]Identity)
+	for _, name := range []string{"ann:tester", "ann:other"} {
+		id, err := login(t, server, name, "sesame")
+		must(t, err)
+		ctx, cancel := server.While(t.Context(), id)
+		defer cancel()
+		if FromContext(ctx).User != name {
+			t.Errorf("the session acts for %q, want %q", FromContext(ctx).User, name)
+		}
+		sessions[name], ids[name] = ctx, id
+	}
+	must(t, command.SetDisabled(t.Context(), "ann:tester", true))
+	select {
+	case <-sessions["ann:tester"].Done():
+	case <-time.After(20 * time.Second):
+		t.Fatal("the session goes on")
+	}
+	if cause := context.Cause(sessions["ann:tester"]); !errors.Is(cause, fs.ErrPermission) {
+		t.Errorf("the session ended with %v, want fs.ErrPermission", cause)
+	}
+	if err := sessions["ann:other"].Err(); err != nil {
+		t.Errorf("the session of another user ended with %v", err)
+	}
+	late, cancel := server.While(t.Context(), ids["ann:tester"])
+	if late.Err() == nil {
+		t.Error("a session begins after its user was disabled")
+	}
+	cancel()
+	if n := len(server.watches); n != 2 {
+		t.Errorf("%d sessions are watched for, want the 2 that were not cancelled", n)
+	}
+}
+
 func TestRevoke(t *testing.T) {
 	path := dbPath(t)
 	r := open(t, path, Options{})
