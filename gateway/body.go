@@ -15,6 +15,7 @@ type body struct {
 	call   *call
 	read   int64
 	left   int64     // bytes it may still have; negative for any number
+	ended  bool      // all of it has been read
 	rolled time.Time // when the deadline was moved last
 	err    error     // what went wrong, on the client's side by definition
 }
@@ -35,11 +36,21 @@ func (b *body) Read(p []byte) (int, error) {
 	if err == io.EOF {
 		// From here on the server itself listens whether the client hangs up,
 		// and must not take the end of our patience for that.
+		b.ended = true
 		b.deadline(time.Time{})
 	} else if err != nil && b.err == nil {
 		b.err = broken(err)
 	}
 	return n, err
+}
+
+// leave is called when the answer begins. What is left of the body is read by
+// the server then, up to a bound, before it sends the answer; that must not
+// wait for ever, either.
+func (b *body) leave() {
+	if !b.ended && b.call.r.ContentLength != 0 {
+		b.deadline(time.Now().Add(b.call.g.BodyIdle))
+	}
 }
 
 func (b *body) deadline(t time.Time) {

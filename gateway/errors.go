@@ -100,16 +100,17 @@ func (c *call) answerTo(err error) refusal {
 	return internalError
 }
 
-// fail answers with an error. Where the answer has begun already, all that is
-// left is to break off, so that nobody takes the part for the whole.
-func (c *call) fail(err error) {
+// fail answers with an error, and reports whether that could still be done:
+// where an answer has begun already, all that is left is to break it off, so
+// that nobody takes the part for the whole.
+func (c *call) fail(err error) bool {
 	r := c.answerTo(err)
 	if r.status == http.StatusInternalServerError && !c.gone(err) {
 		c.g.Log.LogAttrs(c.ctx, slog.LevelError, "request failed", slog.String("txid", c.txid),
 			slog.String("method", c.r.Method), slog.Any("error", err))
 	}
 	if c.w.status != 0 {
-		panic(http.ErrAbortHandler)
+		return false
 	}
 	h := c.w.Header()
 	for key := range h { // what was to describe the answer that it did not come to
@@ -137,6 +138,7 @@ func (c *call) fail(err error) {
 		text = bare(r.status)
 	}
 	c.say(r.status, r.kind, text)
+	return true
 }
 
 // gone reports whether it was the client who broke off the answer.

@@ -59,18 +59,7 @@ var (
 	}
 )
 
-// kinds finds the kind of a path.
-func kindOf(p storage.Path) *kind {
-	switch {
-	case p.IsAccount():
-		return accounts
-	case p.IsContainer():
-		return containers
-	}
-	return objects
-}
-
-// meta reads from the request the metadata that it sets, and for accounts and
+// fromHeader reads from the request the metadata that it sets, and for accounts and
 // containers, with an empty value, that which it removes. What only the
 // owner may set is passed over when somebody else sends it.
 func (k *kind) fromHeader(h http.Header, owner bool) (storage.Meta, error) {

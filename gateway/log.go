@@ -31,14 +31,7 @@ func (c *call) end() {
 		}
 	}
 	if c.err != nil && !abort {
-		func() {
-			defer func() {
-				if p := recover(); p != nil {
-					abort = true
-				}
-			}()
-			c.fail(c.err)
-		}()
+		abort = !c.fail(c.err)
 	}
 	took := time.Since(c.begun)
 	if c.g.Log.Enabled(c.ctx, slog.LevelInfo) {
@@ -48,7 +41,7 @@ func (c *call) end() {
 		c.g.Metrics.Request(door, metricMethod(c.r.Method), c.w.status, c.body.read, c.w.sent, took)
 	}
 	if abort {
-		panic(http.ErrAbortHandler)
+		panic(http.ErrAbortHandler) // which has the server close the connection
 	}
 }
 

@@ -211,6 +211,19 @@ func TestIdleBody(t *testing.T) {
 	l.play([]step{{method: "GET", target: "/v1/AUTH_ann/c/o", status: 404}})
 }
 
+// Neither does a refusal wait for a body that does not come.
+func TestIdleBodyRefused(t *testing.T) {
+	l := newLabOver(t, memory.New(), func(c *Config) { c.BodyIdle = 50 * time.Millisecond })
+	addr := l.serve()
+	for _, framing := range []string{"Content-Length: 10", "Transfer-Encoding: chunked"} {
+		res, _, r := l.wire(addr, "PUT /v1/AUTH_ann/none/o HTTP/1.1\r\nHost: x\r\nX-Auth-Token: AUTH_tkann\r\n"+framing+"\r\n\r\n")
+		io.Copy(io.Discard, res.Body)
+		if _, err := r.ReadByte(); res.StatusCode != 404 || err != io.EOF {
+			t.Errorf("%s: status %d, then %v; want 404 and the end", framing, res.StatusCode, err)
+		}
+	}
+}
+
 // A chunked upload has no length to judge by, and is stopped on the way.
 func TestChunkedTooLarge(t *testing.T) {
 	l := newLabOver(t, memory.New(), func(c *Config) { c.MaxObjectSize = 10 })

@@ -150,9 +150,8 @@ func TestSeveralRanges(t *testing.T) {
 		t.Errorf("after the last part: %v", err)
 	}
 	// Byte for byte, as Swift has it.
-	b := params["boundary"]
 	small := l.must(206, "GET", "/v1/AUTH_ann/c/o", "", "Range: bytes=1-2,4-4")
-	b = strings.TrimPrefix(small.header.Get("Content-Type"), "multipart/byteranges;boundary=")
+	b := strings.TrimPrefix(small.header.Get("Content-Type"), "multipart/byteranges;boundary=")
 	if want := "--" + b + "\r\nContent-Type: a/b\r\nContent-Range: bytes 1-2/200000\r\n\r\n12\r\n--" + b + "\r\nContent-Type: a/b\r\nContent-Range: bytes 4-4/200000\r\n\r\n4\r\n--" + b + "--"; small.body != want {
 		t.Errorf("body %q, want %q", small.body, want)
 	}

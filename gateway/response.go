@@ -36,6 +36,7 @@ func (w *response) WriteHeader(status int) {
 		if w.call.origin != nil {
 			w.call.origin.expose(w.call)
 		}
+		w.call.body.leave()
 		w.roll()
 	}
 	w.ResponseWriter.WriteHeader(status)

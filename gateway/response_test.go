@@ -26,6 +26,14 @@ func dialTCP(t *testing.T, addr string) *net.TCPConn {
 
 func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
 
+// newCall is a call that answers to w.
+func newCall(w http.ResponseWriter) *call {
+	c := &call{g: new(gateway), r: new(http.Request), begun: time.Now()}
+	c.w = response{ResponseWriter: w, call: c}
+	c.body.call = c
+	return c
+}
+
 // A file within a limit must reach the ReadFrom of net/http as just that, or
 // there is no sendfile.
 func TestFilesStayFiles(t *testing.T) {
@@ -39,8 +47,7 @@ func TestFilesStayFiles(t *testing.T) {
 	}
 	defer f.Close()
 	below := &fileTaker{}
-	c := &call{begun: time.Now()}
-	c.w = response{ResponseWriter: below, call: c}
+	c := newCall(below)
 	n, err := c.w.ReadFrom(&io.LimitedReader{R: f, N: 3*piece + 10})
 	if n != 3*piece+10 || err != nil || c.w.sent != n {
 		t.Errorf("ReadFrom = %d, %v; sent %d", n, err, c.w.sent)
@@ -111,8 +118,7 @@ func TestWriteDeadlineFollows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, takes := range []time.Duration{time.Minute, time.Millisecond} {
 			w := &slowWriter{takes: takes}
-			c := &call{begun: time.Now(), r: new(http.Request)}
-			c.w = response{ResponseWriter: w, call: c}
+			c := newCall(w)
 			end := c.begun.Add(writeIdle) // as the server gives it
 			for range 5 {
 				c.w.Write(make([]byte, 1000))
