@@ -2,6 +2,7 @@ package disk
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 
@@ -50,6 +51,7 @@ func openIndexReadOnly(meta string, log *slog.Logger) (*pebble.DB, error) {
 	options := indexOptions(Options{CacheSize: defaultCache, MemTable: defaultMemTable, Log: log}, func(err error) { failure = err })
 	defer options.Cache.Unref()
 	options.ReadOnly = true
+	options.FS = lockless{vfs.Default}
 	options.ErrorIfNotExists = true
 	db, err := pebble.Open(meta, options)
 	if err == nil && failure != nil {
@@ -75,6 +77,13 @@ func (l indexLog) Errorf(format string, args ...any) {
 func (l indexLog) Fatalf(format string, args ...any) {
 	l.fail(fmt.Errorf("index: "+format, args...))
 }
+
+// lockless lets an index be read where no lock file can be made, such as on a
+// backup that is mounted read-only. The lock that counts is the data
+// directory's.
+type lockless struct{ vfs.FS }
+
+func (lockless) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 
 // openIndexToRepair opens the index of a store that is not in service. A log
 // that cannot be written ends the process, as nothing may be called repaired

@@ -166,17 +166,24 @@ func emptyDir(dir string) error {
 }
 
 // sweepOrphans removes files that had got their name, but not their record,
-// when the store stopped. Only at or above the watermark can there be any.
+// when the store stopped. Only at or above the watermark can there be any, and
+// the next commit raises it, so that they are gone must be durable before.
 func (b *Backend) sweepOrphans() error {
-	return eachBlobFile(b.dir, b.state.watermark, func(id uint64, name string) error {
+	swept := make(map[string]bool)
+	err := eachBlobFile(b.dir, b.state.watermark, func(id uint64, name string) error {
 		b.ids.next = max(b.ids.next, id+1)
 		bl, err := readBlob(b.db, id)
 		if err != nil || bl != nil && bl.home == homeFile {
 			return err
 		}
 		b.log.Info("removing what an unfinished upload has left", "blob", id)
+		swept[filepath.Dir(name)] = true
 		return os.Remove(name)
 	})
+	for dir := range swept {
+		err = errors.Join(err, durable.SyncDir(dir))
+	}
+	return err
 }
 
 // eachBlobFile calls f for each blob file with an id of at least from.

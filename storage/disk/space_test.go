@@ -160,6 +160,21 @@ func TestOthersFillTheDisk(t *testing.T) {
 	if !isFull(err) {
 		t.Fatal(err)
 	}
+	// Between two looks at the disk an upload meets it as it is.
+	b.space.mu.Lock()
+	b.space.asked, b.space.free = time.Now(), 1<<40
+	b.space.mu.Unlock()
+	w, err := b.Create(t.Context(), storage.Info{Path: path("unlucky"), Size: 1 << 20})
+	if err == nil {
+		_, err = w.Write(content(1, 1<<20))
+		if _, cerr := w.Commit(t.Context(), storage.Info{}, storage.Cond{}); !errors.Is(cerr, storage.ErrNoSpace) {
+			t.Errorf("commit of what could not be written: %v, want ErrNoSpace", cerr)
+		}
+		w.Close()
+	}
+	if !errors.Is(err, storage.ErrNoSpace) {
+		t.Errorf("write on a full disk: %v, want ErrNoSpace", err)
+	}
 	b.space.expire()
 	if _, err := write(t.Context(), b, path("x"), []byte("x"), ""); !errors.Is(err, storage.ErrNoSpace) {
 		t.Errorf("put on a full disk: %v, want ErrNoSpace", err)
@@ -216,4 +231,25 @@ func TestNoInodes(t *testing.T) {
 	all[path("new")] = content(1, 17_000)
 	put(t, b, path("new"), all[path("new")])
 	wantAll(t, b, all)
+}
+
+// TestRestoreFromReadOnly: a backup need not be writable to be good.
+func TestRestoreFromReadOnly(t *testing.T) {
+	dir, back := t.TempDir(), filepath.Join(t.TempDir(), "r")
+	b := open(t, dir, small(t))
+	all := furnish(t, b)
+	b.Close()
+	disk := smallDisk(t, "size=96m")
+	backup := filepath.Join(disk, "backup")
+	if err := Backup(t.Context(), dir, backup, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	wantClean(t, backup)
+	if err := Restore(t.Context(), backup, back, nil); err != nil {
+		t.Fatal(err)
+	}
+	wantAll(t, open(t, back, small(t)), all)
 }

@@ -209,6 +209,16 @@ func (t *tx) displace(s slot) error {
 	return t.drop(s.old.blob)
 }
 
+// canDisplace fails where displace would, before anything is written that it
+// would leave by half.
+func (t *tx) canDisplace(s slot) error {
+	if s.old == nil || s.old.blob == 0 {
+		return nil
+	}
+	_, err := t.blob(s.old.blob)
+	return err
+}
+
 // fill puts a row into a slot, in place of what is there, and gives it its
 // version.
 func (t *tx) fill(s slot, r *row, op storage.Op) {

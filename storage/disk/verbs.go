@@ -271,6 +271,9 @@ func (t *tx) copy(from, to storage.Info, c storage.Cond) (storage.Info, error) {
 		r.created = t.tick(s.modified())
 	}
 	r.modified = r.created
+	if err := t.canDisplace(s); err != nil {
+		return storage.Info{}, err
+	}
 	// Shared before it is displaced: it may be copied onto itself.
 	if err := t.share(r.blob); err != nil {
 		return storage.Info{}, err
@@ -318,6 +321,9 @@ func (t *tx) move(from, to storage.Path, c storage.Cond) (storage.Info, error) {
 	moved := *source
 	if from != to {
 		if err := t.withinMove(quota, d, s, source.size); err != nil {
+			return storage.Info{}, err
+		}
+		if err := t.canDisplace(s); err != nil {
 			return storage.Info{}, err
 		}
 		// The new row takes the reference over before the old one gives it up.

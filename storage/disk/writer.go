@@ -209,7 +209,10 @@ func (w *writer) Commit(ctx context.Context, in storage.Info, c storage.Cond) (s
 		w.err = w.ctx.Err()
 	}
 	committed, err := storage.Info{}, w.err
-	if err == nil {
+	if err == nil && !w.b.enter() { // Close waits: it gives up the directory
+		err = storage.ErrUnavailable
+	} else if err == nil {
+		defer w.b.leave()
 		in.Path, in.Meta = w.path, in.Meta.Clone()
 		if w.file == nil {
 			committed, err = w.commitSmall(ctx, in, c)
