@@ -14,7 +14,7 @@ import (
 // newLogger writes to w what level, which may change later, lets pass.
 func newLogger(w io.Writer, format string, level slog.Leveler) *slog.Logger {
 	if format == "text" || format == "auto" && isTerminal(w) {
-		return slog.New(tint.NewHandler(w, &tint.Options{
+		return slog.New(tint.NewTextHandler(w, &tint.Options{
 			Level: level, TimeFormat: time.TimeOnly, NoColor: !isTerminal(w),
 		}))
 	}
