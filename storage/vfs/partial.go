@@ -170,7 +170,8 @@ func (f *FS) movePartials(from, to storage.Path) error {
 }
 
 func (f *FS) movePartial(from, to storage.Path) error {
-	old, err := f.store.Stage(f.ctx, storage.Info{Path: from, Size: -1}, f.key(from), storage.Cond{})
+	// Opened for where it is going: where it comes from may be no more.
+	old, err := f.store.Stage(f.ctx, storage.Info{Path: to, Size: -1}, f.key(from), storage.Cond{})
 	if err != nil {
 		return err
 	}

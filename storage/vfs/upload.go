@@ -582,6 +582,12 @@ func (u *upload) unnamed() bool {
 func (u *upload) rename(to storage.Path) error {
 	u.gate.Lock()
 	defer u.gate.Unlock()
+	u.mu.Lock()
+	gone := u.ended || u.removed
+	u.mu.Unlock()
+	if gone {
+		return nil
+	}
 	if err := u.load(); err != nil {
 		return err
 	}
