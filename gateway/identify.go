@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net/http"
@@ -17,9 +18,10 @@ import (
 // second token, X-Service-Token, adds nothing here.
 func (c *call) identify(realm string) error {
 	c.w.realm = realm
-	token := c.r.Header.Get("X-Auth-Token")
+	// Two tokens are none: what stands before us may have looked at the other.
+	token := joined(c.r.Header["X-Auth-Token"])
 	if token == "" {
-		token = c.r.Header.Get("X-Storage-Token")
+		token = joined(c.r.Header["X-Storage-Token"])
 	}
 	if token != "" {
 		id, _, err := c.verify(c.g.Auth, token)
@@ -33,9 +35,18 @@ func (c *call) identify(realm string) error {
 		}
 	}
 	c.id.Referrer = c.r.Referer()
+	if !reads[c.r.Method] {
+		// A change that was asked for is made, whether or not the client stays to
+		// hear of it: net/http takes one that has only ended its own sending for
+		// gone. (One that is gone in the midst of a body is noticed there.)
+		c.ctx = context.WithoutCancel(c.ctx)
+	}
 	c.ctx = auth.NewContext(c.ctx, c.id)
 	return nil
 }
+
+// reads are the methods that change nothing.
+var reads = map[string]bool{http.MethodGet: true, http.MethodHead: true, http.MethodOptions: true}
 
 // realm is the account that a path names, for the eyes of one who is to log in.
 func realm(path string) string {
