@@ -137,7 +137,7 @@ func (c *call) copy(from, to storage.Path) error {
 		} else {
 			in, err = c.copyStretch(&source, *list, target, cond)
 		}
-		if errors.Is(err, storage.ErrPrecondition) && !cond.Absent && c.ctx.Err() == nil {
+		if errors.Is(err, storage.ErrPrecondition) && !cond.Absent && c.r.Context().Err() == nil {
 			continue // the source changed since we looked at it
 		}
 		c.path = dest

@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -141,6 +143,7 @@ func TestFraming(t *testing.T) {
 		{"length", head("c/o", "Content-Length: 5") + "hello", 201, ""},
 		{"no length", head("c/x"), 411, "Missing Content-Length header."},
 		{"chunks", head("c/chunks", "Transfer-Encoding: chunked") + "3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n", 201, ""},
+		{"trailer", head("c/trailer", "Transfer-Encoding: chunked") + "3\r\nhel\r\n0\r\nX-Checksum: 1\r\n\r\n", 201, ""},
 		{"no chunks", head("c/nochunks", "Transfer-Encoding: chunked") + "0\r\n\r\n", 201, ""},
 		{"bad chunk", head("c/x", "Transfer-Encoding: chunked") + "3\r\nhel\r\nzz\r\n", 499, bare(499)},
 		{"bad length", head("c/x", "Content-Length: five"), 400, "400 Bad Request"},
@@ -168,7 +171,7 @@ func TestFraming(t *testing.T) {
 			t.Errorf("then %v %v, want 201", res, err)
 		}
 	})
-	if got := l.must(200, "GET", "/v1/AUTH_ann/c", "").body; got != "chunks\nexpect\nnochunks\no\n" {
+	if got := l.must(200, "GET", "/v1/AUTH_ann/c", "").body; got != "chunks\nexpect\nnochunks\no\ntrailer\n" {
 		t.Errorf("stored are %q", got)
 	}
 }
@@ -185,7 +188,7 @@ func TestCutBody(t *testing.T) {
 			conn := dialTCP(t, addr)
 			io.WriteString(conn, "PUT /v1/AUTH_ann/c/"+name+" HTTP/1.1\r\nHost: x\r\nX-Auth-Token: AUTH_tkann\r\n"+framing)
 			conn.CloseWrite()
-			res, err := http.ReadResponse(newReader(conn), nil)
+			res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 			if err != nil || res.StatusCode != 499 {
 				t.Errorf("the answer to a cut body is %v %v", res, err)
 			}
@@ -197,6 +200,30 @@ func TestCutBody(t *testing.T) {
 	}
 	if got := l.must(200, "GET", "/v1/AUTH_ann/c/old", "").body; got != "old" {
 		t.Errorf("old is %q", got)
+	}
+}
+
+// A client that ends its sending behind a whole body gets its object and its
+// answer.
+func TestHalfClosed(t *testing.T) {
+	wait, gone := make(chan struct{}), make(chan context.Context, 1)
+	f := &storagetest.Faulty{Backend: memory.New()}
+	l := newLabOver(t, f)
+	l.must(201, "PUT", "/v1/AUTH_ann/c", "")
+	f.Inject(storagetest.Fault{On: storagetest.Commit, Wait: wait})
+	g := l.g
+	l.g = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		gone <- r.Context()
+		g.ServeHTTP(w, r)
+	})
+	conn := dialTCP(t, l.serve())
+	defer conn.Close()
+	io.WriteString(conn, "PUT /v1/AUTH_ann/c/o HTTP/1.1\r\nHost: x\r\nX-Auth-Token: AUTH_tkann\r\nContent-Length: 5\r\n\r\nhello")
+	conn.CloseWrite()
+	<-(<-gone).Done() // the server takes the client for gone
+	close(wait)
+	if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || res.StatusCode != 201 {
+		t.Errorf("answer %v %v, want 201", res, err)
 	}
 }
 

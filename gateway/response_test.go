@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bufio"
 	"bytes"
 	"io"
 	"net"
@@ -23,8 +22,6 @@ func dialTCP(t *testing.T, addr string) *net.TCPConn {
 	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	return conn.(*net.TCPConn)
 }
-
-func newReader(r io.Reader) *bufio.Reader { return bufio.NewReader(r) }
 
 // newCall is a call that answers to w.
 func newCall(w http.ResponseWriter) *call {
