@@ -452,3 +452,105 @@ func BenchmarkListing(b *testing.B) {
 		}
 	}
 }
+
+// TestWhatDoorsAskFor is about methods that afero does not know.
+func TestWhatDoorsAskFor(t *testing.T) {
+	h := newHouse(t)
+	ann := h.session("ann")
+	h.must(ann.Mkdir("/c/d", 0))
+	h.put(ann, "/c/f", []byte("x"))
+	h.fails("RemoveFile of a directory", ann.RemoveFile("/c/d"), syscall.EISDIR)
+	h.fails("RemoveDir of a file", ann.RemoveDir("/c/f"), syscall.ENOTDIR)
+	h.fails("RemoveFile of nothing", ann.RemoveFile("/c/x"), fs.ErrNotExist)
+	h.fails("RemoveDir of nothing", ann.RemoveDir("/c/x"), fs.ErrNotExist)
+	h.fails("RemoveDir of the top", ann.RemoveDir("/"), fs.ErrPermission)
+	h.fails("RemoveDir of a container with files", ann.RemoveDir("/c"), syscall.ENOTEMPTY)
+	h.must(ann.RemoveFile("/c/f"))
+	h.must(ann.RemoveDir("/c/d"))
+	h.wantList(ann, "/c")
+
+	// A transfer that ends in an error of the line makes no file.
+	file := h.open(ann, "/c/f", anew)
+	n, err := file.(io.ReaderFrom).ReadFrom(io.MultiReader(bytes.NewReader(data(600_000)), brokenLine{}))
+	if n != 600_000 || !errors.Is(err, errLine) {
+		t.Errorf("ReadFrom = %d, %v", n, err)
+	}
+	if file.Close() == nil {
+		t.Error("Close after a broken ReadFrom did not fail")
+	}
+	h.wantSize(ann, "/c/f", 600_000)
+	file = h.open(ann, "/c/f", resume)
+	_, err = file.Seek(0, io.SeekEnd)
+	h.must(err)
+	if n, err := io.Copy(file, bytes.NewReader([]byte("rest"))); n != 4 || err != nil {
+		t.Errorf("Copy = %d, %v", n, err)
+	}
+	h.must(file.Close())
+	h.wantObject("f", append(data(600_000), "rest"...))
+
+	// What is discarded was never opened, and what was kept is kept.
+	discard := func(f afero.File) error { return f.(interface{ Discard() error }).Discard() }
+	file = h.open(ann, "/c/f", anew)
+	_, err = file.Write([]byte("nothing"))
+	h.must(err)
+	h.must(discard(file))
+	h.fails("the second Discard", discard(file), fs.ErrClosed)
+	h.wantObject("f", append(data(600_000), "rest"...))
+	h.wantNothingKept()
+	h.cut(ann, "/c/g", anew, []byte("half"))
+	h.must(discard(h.open(ann, "/c/g", resume)))
+	h.wantSize(ann, "/c/g", 4)
+
+	// A directory may be read again from its start.
+	d, err := ann.Open("/c")
+	h.must(err)
+	for range 2 {
+		if names, err := d.Readdirnames(-1); err != nil || len(names) != 2 {
+			t.Errorf("Readdirnames = %q, %v", names, err)
+		}
+		_, err := d.Seek(0, io.SeekStart)
+		h.must(err)
+	}
+	h.must(d.Close())
+}
+
+type brokenLine struct{}
+
+func (brokenLine) Read([]byte) (int, error) { return 0, errLine }
+
+// TestReadingWhatTheSessionUploads reads a file that is not there yet.
+func TestReadingWhatTheSessionUploads(t *testing.T) {
+	h := newHouse(t)
+	ann := h.session("ann")
+	up := h.open(ann, "/c/f", anew)
+	_, err := up.Write([]byte("first, "))
+	h.must(err)
+	file := h.open(ann, "/c/f", os.O_RDONLY)
+	defer file.Close()
+	if in, err := file.Stat(); err != nil || in.Size() != 7 {
+		t.Errorf("Stat = %v, %v", in, err)
+	}
+	got := make([]byte, 20)
+	if n, err := file.Read(got); string(got[:n]) != "first, " || err != nil {
+		t.Errorf("Read = %q, %v", got[:n], err)
+	}
+	if n, err := file.Read(got); n != 0 || err != io.EOF {
+		t.Errorf("Read of more than has come = %d, %v", n, err)
+	}
+	_, err = up.Write([]byte("second"))
+	h.must(err)
+	h.must(up.Close())
+	if n, err := file.Read(got); string(got[:n]) != "second" || err != nil && err != io.EOF {
+		t.Errorf("Read = %q, %v", got[:n], err)
+	}
+	_, err = file.Seek(-6, io.SeekEnd)
+	h.must(err)
+	if all, err := io.ReadAll(file); string(all) != "second" || err != nil {
+		t.Errorf("ReadAll = %q, %v", all, err)
+	}
+	// That is the file that was uploaded, and no later one.
+	h.put(ann, "/c/f", []byte("another file"))
+	if _, err := file.ReadAt(got, 0); err == nil {
+		t.Error("ReadAt gave bytes of another file")
+	}
+}

@@ -25,13 +25,9 @@ func TestFilesystem(t *testing.T) {
 	}
 	for name, backend := range backends {
 		t.Run(name, func(t *testing.T) {
-			var without []string
-			if name == "faulty" {
-				without = []string{"OldOrNew"} // a window reopens, and says that the file was replaced
-			}
 			vfstest.Run(t, func(t *testing.T) afero.Fs {
 				return vfs.New(t.Context(), storage.New(backend()), account, vfs.Options{Owner: "ann"})
-			}, without...)
+			})
 		})
 	}
 }
