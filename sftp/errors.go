@@ -3,6 +3,7 @@ package sftp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -35,6 +36,7 @@ var (
 	errNotDirectory = &status{pkgsftp.ErrSSHFxFailure, "not a directory"}
 	errNotEmpty     = &status{pkgsftp.ErrSSHFxFailure, "directory is not empty"}
 	errExists       = &status{pkgsftp.ErrSSHFxFailure, "file exists"}
+	errLost         = &status{pkgsftp.ErrSSHFxConnectionLost, "connection lost"}
 	errInternal     = &status{pkgsftp.ErrSSHFxFailure, "internal error"}
 )
 
@@ -96,6 +98,9 @@ func toStatus(err error) (as error, known bool) {
 	}
 	return found, known
 }
+
+// lost says that it was the connection that failed, not the filesystem.
+func lost(err error) error { return fmt.Errorf("%w: %w", errLost, err) }
 
 // printable is text as one line that cannot move a terminal's cursor.
 func printable(text string) string {

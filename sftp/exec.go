@@ -25,8 +25,6 @@ type command struct {
 // exec runs a command line: scp, a checksum, df or pwd. What it returns is the
 // exit status.
 func (c *session) exec(ch ssh.Channel, line string) int {
-	c.acquire()
-	defer c.release()
 	m := moving{ch, c}
 	x := &command{session: c, fs: c.login.Fs, in: bufio.NewReaderSize(m, 64<<10), out: m, errors: ch.Stderr()}
 	args, err := words(line)

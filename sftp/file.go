@@ -81,7 +81,7 @@ func (f *file) firstWrite(offset int64) {
 // open.
 func (f *file) TransferError(err error) {
 	defer f.h.rescue("transfer error")
-	f.fail(err)
+	f.fail(lost(err))
 	if a, ok := f.inner.(Aborter); ok && !f.settled {
 		a.TransferError(err)
 	}

@@ -300,10 +300,11 @@ func (f *filter) done(err error) error {
 	f.sending.Unlock()
 	f.h.touch()
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	if f.answered++; f.answered >= f.passed {
 		f.even.Broadcast()
 	}
+	f.mu.Unlock()
+	f.h.replied()
 	return err
 }
 

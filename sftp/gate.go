@@ -1,6 +1,7 @@
 package sftp
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -17,7 +18,7 @@ import (
 // and is not the one, and one whose password is being judged never is.
 type gate struct {
 	mu         sync.Mutex // guards what follows
-	entering   []*session // in the order they came
+	entering   []*session
 	inside     int
 	perAddress map[netip.Prefix]int
 	perUser    map[string]int
@@ -44,36 +45,32 @@ func (g *gate) enter(c *session, places, most int) bool {
 	if g.inside >= most {
 		return false
 	}
-	if len(g.entering) >= places {
-		i := g.victim()
-		if i < 0 {
-			return false
-		}
-		evicted := g.entering[i]
-		g.entering = slices.Delete(g.entering, i, i+1)
+	g.entering = append(g.entering, c)
+	if len(g.entering) <= places {
+		return true
+	}
+	evicted := g.victim()
+	g.entering = slices.DeleteFunc(g.entering, func(e *session) bool { return e == evicted })
+	if evicted != c {
 		evicted.cut("gave way to another client while logging in")
 	}
-	g.entering = append(g.entering, c)
-	return true
+	return evicted != c
 }
 
-// victim is the index of the one to give way, or -1 if everybody is being judged.
-func (g *gate) victim() int {
+// victim is who gives way. It can be the one who enters last, if all others are
+// being judged, or were only slower to come here than to connect.
+func (g *gate) victim() *session {
 	held := make(map[netip.Prefix]int)
 	for _, c := range g.entering {
 		held[c.source]++
 	}
-	worst := -1
-	for i, c := range g.entering {
-		switch {
-		case c.stage == stageJudging:
-		case worst < 0,
-			c.stage < g.entering[worst].stage,
-			c.stage == g.entering[worst].stage && held[c.source] > held[g.entering[worst].source]:
-			worst = i
-		}
-	}
-	return worst
+	return slices.MinFunc(g.entering, func(a, b *session) int {
+		return cmp.Or(
+			cmp.Compare(a.stage, b.stage),
+			cmp.Compare(held[b.source], held[a.source]),
+			a.began.Compare(b.began),
+		)
+	})
 }
 
 // reach records how far c has come.

@@ -1,11 +1,11 @@
 package sftp
 
 import (
+	"context"
 	"crypto/md5"
 	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/sha512"
-	"errors"
 	"hash"
 	"io"
 )
@@ -30,7 +30,7 @@ func newHash(name string) hash.Hash {
 }
 
 // errCut ends work for a client that is gone.
-var errCut = errors.New("connection closed")
+var errCut = lost(context.Canceled)
 
 // sum hashes r, as long as the connection lives.
 func (c *session) sum(algorithm string, r io.Reader) ([]byte, error) {

@@ -79,12 +79,12 @@ func (x *command) scp(args []word) int {
 	return 0
 }
 
-// Errors that end an scp.
+// Errors that end an scp. The last concerns one file only.
 var (
 	errRecord = errors.New("unexpected record")
 	errName   = errors.New("unexpected file name")
-	errFatal  = errors.New("client gave up")
-	errClient = errors.New("client could not read the file to its end")
+	errClient = &status{errInternal.code, "the client could not read the file to its end"}
+	errFatal  = lost(errors.New("client gave up"))
 )
 
 // A record is a T, C, D or E line.
@@ -201,7 +201,7 @@ func (s *scp) receive(target string, into bool, depth int) error {
 			return nil
 		}
 		if err != nil {
-			return unexpected(err)
+			return err
 		}
 		if line[0] == 1 { // the client's own trouble with a file, which it leaves out
 			s.failed = true
@@ -295,7 +295,7 @@ func (s *scp) receiveFile(name string, r, times record) error {
 		}
 		op.Bytes += int64(n)
 		if err != nil {
-			fatal = io.ErrUnexpectedEOF
+			fatal = lost(unexpected(err))
 			break
 		}
 	}
@@ -347,10 +347,10 @@ func (s *scp) line() (string, error) {
 	switch {
 	case err == bufio.ErrBufferFull:
 		return "", errRecord
-	case err == io.EOF && len(b) > 0:
-		return "", io.ErrUnexpectedEOF
+	case err == io.EOF && len(b) == 0:
+		return "", io.EOF
 	case err != nil:
-		return "", err
+		return "", lost(unexpected(err))
 	case len(b) == 1:
 		return "", errRecord
 	case b[0] == 2:
@@ -363,7 +363,7 @@ func (s *scp) line() (string, error) {
 func (s *scp) response() (bad bool, err error) {
 	b, err := s.in.ReadByte()
 	if err != nil {
-		return false, unexpected(err)
+		return false, lost(unexpected(err))
 	}
 	if b == 0 {
 		return false, nil
@@ -378,7 +378,7 @@ func (s *scp) response() (bad bool, err error) {
 			return true, nil
 		case bufio.ErrBufferFull:
 		default:
-			return true, unexpected(err)
+			return true, lost(unexpected(err))
 		}
 	}
 }

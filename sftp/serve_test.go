@@ -114,7 +114,7 @@ func start(t testing.TB, fsys afero.Fs, configure ...func(*Server)) *bench {
 		if err := <-served; !errors.Is(err, ErrServerClosed) {
 			t.Errorf("Serve = %v, want %v", err, ErrServerClosed)
 		}
-		if strings.Contains(b.logged(), "panic") && !strings.Contains(t.Name(), "Panic") {
+		if strings.Contains(b.logged(), "panic") && !strings.Contains(strings.ToLower(t.Name()), "panic") {
 			t.Errorf("the server panicked:\n%s", b.logged())
 		}
 	})

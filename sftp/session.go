@@ -276,6 +276,11 @@ func (c *session) serveChannel(ch ssh.Channel, reqs <-chan *ssh.Request) {
 		}
 		started = true
 		wg.Go(func() {
+			if req.Type == "exec" { // while what SFTP has open is counted by the file
+				c.acquire()
+				defer c.replied()
+				defer c.release()
+			}
 			code := c.run(ch, run)
 			// OpenSSH's scp takes a channel that closes without an exit status for
 			// a failure, whatever was transferred.
@@ -375,7 +380,7 @@ func (c *session) keepAlive() {
 func (c *session) touch() { c.moved.Store(int64(time.Since(c.began))) }
 
 // acquire counts a file that is opened or a command that starts, and release
-// its end: a server that is shutting down waits for both.
+// its end.
 func (c *session) acquire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -384,15 +389,19 @@ func (c *session) acquire() {
 
 func (c *session) release() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.busy--
-	quiet := c.busy == 0
-	c.mu.Unlock()
-	if quiet && c.srv.isClosing() {
-		c.cut("server is shutting down")
+}
+
+// replied is called when an answer has been sent: on a server that is shutting
+// down that is the moment to go, if nothing is open any more.
+func (c *session) replied() {
+	if c.srv.closing.Load() {
+		c.leaveIfQuiet()
 	}
 }
 
-func (c *session) endIfQuiet() {
+func (c *session) leaveIfQuiet() {
 	c.mu.Lock()
 	quiet := c.busy == 0
 	c.mu.Unlock()

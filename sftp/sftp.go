@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/afero"
@@ -104,8 +105,9 @@ type Server struct {
 	mu        sync.Mutex // guards what follows
 	listeners map[net.Listener]struct{}
 	sessions  map[*session]struct{}
-	closing   bool
 	wg        sync.WaitGroup // one per connection
+
+	closing atomic.Bool // set with mu held
 
 	gate gate
 }
@@ -162,7 +164,7 @@ func (s *Server) Serve(l net.Listener) error {
 	for {
 		nc, err := l.Accept()
 		if err != nil {
-			if s.isClosing() {
+			if s.closing.Load() {
 				return ErrServerClosed
 			}
 			// Out of descriptors, most likely: they come back as clients leave.
@@ -185,12 +187,12 @@ func (s *Server) Serve(l net.Listener) error {
 // way no connection is left when Shutdown returns.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
-	s.closing = true
+	s.closing.Store(true)
 	for l := range s.listeners {
 		l.Close()
 	}
 	for c := range s.sessions {
-		c.endIfQuiet()
+		c.leaveIfQuiet()
 	}
 	s.mu.Unlock()
 
@@ -255,7 +257,7 @@ func (s *Server) Disconnect(match func(Session) bool) int {
 func (s *Server) welcome(nc net.Conn, config *ssh.ServerConfig) {
 	c := &session{srv: s, nc: nc, began: time.Now(), gone: make(chan struct{})}
 	s.mu.Lock()
-	if s.closing {
+	if s.closing.Load() {
 		s.mu.Unlock()
 		nc.Close()
 		return
@@ -281,7 +283,7 @@ func (s *Server) welcome(nc net.Conn, config *ssh.ServerConfig) {
 func (s *Server) track(l net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing {
+	if s.closing.Load() {
 		return false
 	}
 	if s.listeners == nil {
@@ -295,12 +297,6 @@ func (s *Server) untrack(l net.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.listeners, l)
-}
-
-func (s *Server) isClosing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closing
 }
 
 func (s *Server) log() *slog.Logger {
