@@ -40,6 +40,9 @@ func TestContract(t *testing.T) {
 	}
 	for name, set := range modes {
 		t.Run(name, func(t *testing.T) {
+			if testing.Short() && name != "files" {
+				t.Skip("one of four in short")
+			}
 			storagetest.Run(t, func(t *testing.T) storage.Backend {
 				o := small(t)
 				set(&o)
