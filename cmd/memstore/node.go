@@ -73,7 +73,7 @@ func start(ctx context.Context, l *Loaded, log *slog.Logger) (n *node, err error
 	guard := auth.NewGuard(cellar)
 	n.store = storage.New(guard)
 	n.work.Go(func() { n.sweep(work) })
-	return n, n.openDoors(guard)
+	return n, n.openDoors(work, guard)
 }
 
 // makeData makes the data directory, and reports whether it was not there or
@@ -134,8 +134,9 @@ func openRealm(ctx context.Context, l *Loaded, log *slog.Logger) (*auth.Realm, e
 	return auth.Open(ctx, filepath.Join(l.Data, controlDatabase), auth.Options{TokenLife: l.Tokens.Life, Log: log})
 }
 
-// openDoors listens wherever the configuration says.
-func (n *node) openDoors(guard *auth.Guard) error {
+// openDoors listens wherever the configuration says. A snapshot is held no
+// longer than work lasts.
+func (n *node) openDoors(work context.Context, guard *auth.Guard) error {
 	reg := newMetrics()
 	if addr := n.conf.Gateway.Listen; addr != "" {
 		h := gateway.New(gateway.Config{
@@ -172,7 +173,9 @@ func (n *node) openDoors(guard *auth.Guard) error {
 	if err != nil {
 		return err
 	}
-	n.open("control", controlServer(n.engine, n.ready, n.log), l)
+	control := controlServer(n.engine, n.ready, n.log)
+	control.BaseContext = func(net.Listener) context.Context { return work }
+	n.open("control", control, l)
 	return nil
 }
 
@@ -242,8 +245,7 @@ func (n *node) close() error {
 	defer cancel()
 	for i, s := range n.doors {
 		if i == len(n.doors)-1 {
-			s.Close() // the control socket: a snapshot that is held would hold us
-			break
+			n.stop() // lets go the snapshots that the last, the control socket, holds
 		}
 		if err := s.Shutdown(ctx); err != nil {
 			n.log.Warn("requests cut off", "error", err)

@@ -147,7 +147,6 @@ func TestStartFailsWhole(t *testing.T) {
 func TestControlSocket(t *testing.T) {
 	deep := strings.Repeat("deep/", 40)
 	n := testNode(t, func(c *Config) { c.Data = filepath.Join(c.Data, deep) })
-	defer n.close()
 	info, err := os.Stat(filepath.Join(n.conf.Data, controlName))
 	if err != nil {
 		t.Fatal(err)
@@ -172,6 +171,18 @@ func TestControlSocket(t *testing.T) {
 			t.Fatal("the snapshot is still there after its reader has gone")
 		}
 	}
+	if dir, release, err = borrowSnapshot(t.Context(), n.conf.Data); err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	defer func() { // its reader is still there, but the node ends
+		if err := n.close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("the snapshot outlives its node: %v", err)
+		}
+	}()
 	resp, err := askControl(t.Context(), n.conf.Data, "anything-else")
 	if err == nil {
 		resp.Body.Close()
