@@ -25,8 +25,11 @@ func openIndex(dir string, o Options, fail func(error), s *space) (*pebble.DB, e
 
 func indexOptions(o Options, fail func(error)) *pebble.Options {
 	options := &pebble.Options{
-		FormatMajorVersion:          indexFormat,
-		Cache:                       pebble.NewCache(o.CacheSize),
+		FormatMajorVersion: indexFormat,
+		// Pebble takes the room of its memtables, the one in use and the one
+		// kept for the next, out of the cache: without more, a store that was
+		// written to had next to none left to read with.
+		Cache:                       pebble.NewCache(o.CacheSize + 2*o.MemTable),
 		MemTableSize:                uint64(o.MemTable),
 		MemTableStopWritesThreshold: 4,
 		Logger:                      indexLog{o.Log, fail},

@@ -29,7 +29,7 @@ type Options struct {
 	CacheSize int64
 
 	// MemTable is how many bytes of changes are kept in memory until they are
-	// sorted into the index. 32 MiB if 0. The disk needs room for a few of
+	// sorted into the index. 16 MiB if 0. The disk needs room for a few of
 	// them at any time; Reserve must cover that.
 	MemTable int64
 
@@ -101,7 +101,7 @@ const (
 const (
 	defaultInline   = 16 << 10
 	defaultCache    = 64 << 20
-	defaultMemTable = 32 << 20
+	defaultMemTable = 16 << 20
 	defaultBallast  = 256 << 20
 	defaultScrub    = 10_000_000
 	defaultJournal  = 1 << 18
