@@ -23,19 +23,19 @@ var sizes = []size{
 
 // A plan is how much is done.
 type plan struct {
-	quick   bool
-	only    map[string]bool // empty for everything
-	time    time.Duration   // for each line
-	few     int             // objects of the smaller listing
-	many    int             // objects of the larger
-	conns   []int
-	maxSize int // objects of 64 MiB, so that a quick run is quick
+	quick bool
+	only  map[string]bool // empty for everything
+	time  time.Duration   // for each line
+	few   int             // objects of the smaller listing
+	many  int             // objects of the larger
+	conns []int
+	large int // objects of 64 MiB at most
 }
 
 func newPlan(quick bool, only string, d time.Duration) plan {
-	p := plan{quick: quick, time: d, few: 10_000, many: 1_000_000, conns: []int{1, 16}, maxSize: 48}
+	p := plan{quick: quick, time: d, few: 10_000, many: 1_000_000, conns: []int{1, 16}, large: 48}
 	if quick {
-		p.few, p.many, p.maxSize = 1_000, 20_000, 2
+		p.few, p.many, p.large = 1_000, 20_000, 2
 		p.time = min(d, 150*time.Millisecond)
 	}
 	if only != "" {
@@ -60,12 +60,12 @@ func (p plan) wants(groups ...string) bool {
 	return false
 }
 
-// A line names one row of the table.
+// line names one row of the table.
 func line(operation, what string, conns int) string {
 	return fmt.Sprintf("%-6s %-38s %2d", operation, what, conns)
 }
 
-// Results are the lines that were measured, in their order.
+// results are the lines that were measured, in their order.
 type results struct {
 	order []string
 	rows  map[string]result
@@ -88,9 +88,9 @@ func count(n int) string {
 	return s
 }
 
-// child is the name of object i of a container of n: three levels of equally
-// many names each, so that a page with a delimiter returns as many names as
-// another however large the container is, as long as n is a cube.
+// child is the name of object i of a container of n: two levels of directories,
+// with as many names in each of the lowest however large the container is, so
+// that a page of those returns the same.
 func child(i, n int) string {
 	return fmt.Sprintf("a%02d/b%02d/o%06d", i/leaves%branches(n), i/leaves/branches(n), i)
 }

@@ -27,7 +27,7 @@ func (b *bench) objects(ctx context.Context, s *server, sz size, conns int) erro
 	body := content[:sz.bytes]
 	most := sz.most
 	if sz.bytes == 64<<20 {
-		most = b.plan.maxSize
+		most = b.plan.large
 	}
 	var put atomic.Int64
 	err := b.line(ctx, s, "put", line("PUT", sz.name, conns), conns, func(c *conn, i int) (int64, bool, error) {

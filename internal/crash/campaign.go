@@ -53,6 +53,7 @@ type campaign struct {
 // it, and with the journal whatever names were not synced.
 const floodSize = 20_000
 
+// newCampaign returns a campaign against a machine that is new.
 func newCampaign(m machine, writers int, seed uint64, log io.Writer) *campaign {
 	return &campaign{machine: m, world: newWorld(writers), writers: writers, seed: seed, longest: 200 * time.Millisecond, log: log}
 }

@@ -66,6 +66,9 @@ func main() {
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "crash: %v\n", err)
+		if errors.Is(err, errCannotCut) {
+			os.Exit(exitCannotCut)
+		}
 		os.Exit(1)
 	}
 }

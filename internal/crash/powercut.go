@@ -120,8 +120,11 @@ func shutDown(mount string) error {
 // inNamespace marks a process that has its mounts to itself.
 const inNamespace = "MEMSTORE_CRASH_NAMESPACE"
 
-// errNotRoot says why there are no power cuts.
-var errNotRoot = errors.New("power cuts need root, to mount file systems: nothing was cut")
+// errCannotCut says that there were no power cuts, and the error around it why.
+// exitCannotCut says so from one process to another.
+var errCannotCut = errors.New("no power was cut")
+
+const exitCannotCut = 3
 
 // alone has this same program do all of this in a mount namespace of its own,
 // so that whatever becomes of it no mount is left behind. It reports whether
@@ -132,7 +135,7 @@ func alone(ctx context.Context, args []string, log io.Writer) (bool, error) {
 		return true, syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, "")
 	}
 	if os.Getuid() != 0 {
-		return false, errNotRoot
+		return false, fmt.Errorf("%w: it takes root to mount file systems", errCannotCut)
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -143,7 +146,11 @@ func alone(ctx context.Context, args []string, log io.Writer) (bool, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGTERM, Setpgid: true}
-	return false, cmd.Run()
+	err = cmd.Run()
+	if e := (*exec.ExitError)(nil); errors.As(err, &e) && e.ExitCode() == exitCannotCut {
+		return false, fmt.Errorf("%w: see above", errCannotCut)
+	}
+	return false, err
 }
 
 // withCutter runs f with a new store on a new file system.
@@ -154,6 +161,9 @@ func withCutter(ctx context.Context, o options, system string, env []string, f f
 	}
 	defer os.RemoveAll(dir)
 	m, err := newCutter(ctx, dir, system, o.bin, env)
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", errCannotCut, err)
+	}
 	if err != nil {
 		return err
 	}
