@@ -24,9 +24,11 @@ type command struct {
 
 // exec runs a command line: scp, a checksum, df or pwd. What it returns is the
 // exit status.
-func (c *session) exec(ch ssh.Channel, line string) int {
-	m := moving{ch, c}
-	x := &command{session: c, fs: c.login.Fs, in: bufio.NewReaderSize(m, 64<<10), out: m, errors: ch.Stderr()}
+func (c *session) exec(ch ssh.Channel, line string) int { return c.runCommand(ch, ch.Stderr(), line) }
+
+func (c *session) runCommand(inout io.ReadWriter, stderr io.Writer, line string) int {
+	m := moving{inout, c}
+	x := &command{session: c, fs: c.login.Fs, in: bufio.NewReaderSize(m, 64<<10), out: m, errors: stderr}
 	args, err := words(line)
 	if err != nil {
 		return x.complain(2, "%v", err)

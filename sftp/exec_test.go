@@ -105,7 +105,7 @@ func TestWords(t *testing.T) {
 			t.Errorf("words(%q) = %q, %v, want %q", line, texts, err, want)
 		}
 	}
-	for _, line := range []string{"a;b", "a&b", "a|b", "a<b", "a>b", "$a", "`a`", "(a", "a)", "a\nb", `"$a"`, "\"`a`\"", "'a", `"a`, `a\`, "a\x00b", "# a"} {
+	for _, line := range []string{"a;b", "a&b", "a|b", "a<b", "a>b", "$a", "`a`", "(a", "a)", "a\nb", `"$a"`, "\"`a`\"", "'a", `"a`, `a\`, "a\x00b", "\\\x00", "# a"} {
 		if got, err := words(line); err == nil {
 			t.Errorf("words(%q) = %q, want an error", line, got)
 		}

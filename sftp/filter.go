@@ -29,6 +29,7 @@ type filter struct {
 	sending sync.Mutex
 	out     []byte // the start of the reply, when it comes in pieces
 	missing int    // how much of it is still to come
+	ended   bool   // nothing more is to be sent
 
 	mu       sync.Mutex // guards what follows
 	passed   uint64     // requests
@@ -70,6 +71,11 @@ func (f *filter) Read(p []byte) (n int, err error) {
 func (f *filter) next() error {
 	b := f.buf[:5]
 	if _, err := io.ReadFull(f.ch, b); err != nil {
+		if err == io.EOF {
+			// The client asks no more. Told so at once, the RequestServer would
+			// forget the replies that it has not sent yet.
+			f.settle()
+		}
 		return err
 	}
 	length, kind := int64(binary.BigEndian.Uint32(b)), b[4]
@@ -249,6 +255,13 @@ func (f *filter) settle() {
 	}
 }
 
+// end lets the reply that is being sent be the last.
+func (f *filter) end() {
+	f.sending.Lock()
+	defer f.sending.Unlock()
+	f.ended = true
+}
+
 // reply sends a packet of the filter's own between those of the RequestServer.
 func (f *filter) reply(p []byte) error {
 	f.sending.Lock()
@@ -266,6 +279,9 @@ func (f *filter) Write(p []byte) (int, error) {
 			return 0, errProtocol
 		}
 		f.sending.Lock()
+		if f.ended {
+			return 0, f.done(io.ErrClosedPipe)
+		}
 		f.missing = 4 + int(binary.BigEndian.Uint32(p))
 		f.learn(p)
 	}

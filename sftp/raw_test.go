@@ -471,3 +471,22 @@ func (f failingFs) Open(string) (afero.File, error)                       { retu
 func (f failingFs) OpenFile(string, int, os.FileMode) (afero.File, error) { return nil, f.fail() }
 func (f failingFs) Mkdir(string, os.FileMode) error                       { return f.fail() }
 func (f failingFs) Rename(string, string) error                           { return f.fail() }
+
+// A client may say that it is done before it has read the answers.
+func TestAnswersAfterTheLastQuestion(t *testing.T) {
+	b := start(t, memFs(t))
+	for range 20 {
+		r := b.raw(t)
+		r.greet()
+		var ids []uint32
+		for range 50 {
+			ids = append(ids, r.request(typeStat, "/"))
+		}
+		r.ch.CloseWrite()
+		for _, want := range ids {
+			if kind, body := r.receive(); kind != 105 || body.uint32() != want {
+				t.Fatalf("reply of type %d", kind)
+			}
+		}
+	}
+}

@@ -317,12 +317,17 @@ func (c *session) run(ch ssh.Channel, program func(ssh.Channel) int) (code int) 
 }
 
 // serveSFTP is the sftp subsystem.
-func (c *session) serveSFTP(ch ssh.Channel) int {
+func (c *session) serveSFTP(ch ssh.Channel) int { return c.speakSFTP(ch) }
+
+func (c *session) speakSFTP(ch io.ReadWriter) int {
 	h := &handler{session: c, fs: c.login.Fs, files: make(map[*file]struct{}), handles: make(map[string]*file)}
-	rs := pkgsftp.NewRequestServer(newFilter(ch, h),
+	f := newFilter(ch, h)
+	rs := pkgsftp.NewRequestServer(f,
 		pkgsftp.Handlers{FileGet: h, FilePut: h, FileCmd: h, FileList: h},
 		pkgsftp.WithRSAllocator(), pkgsftp.WithRSMaxTxPacket(maxData))
-	if err := rs.Serve(); err != nil && !errors.Is(err, io.EOF) {
+	err := rs.Serve()
+	f.end()
+	if err != nil && err != io.EOF {
 		c.log.Debug("sftp: protocol ended", "err", err)
 		return 1
 	}

@@ -20,6 +20,9 @@ var errSyntax = errors.New("this is no shell: only words and quotes are understo
 // backslashes mean what they mean there, and whatever would start another
 // command, read a variable or redirect something is an error.
 func words(line string) ([]word, error) {
+	if strings.IndexByte(line, 0) >= 0 {
+		return nil, errSyntax
+	}
 	var list []word
 	var text, pattern strings.Builder
 	inWord, glob := false, false
@@ -48,8 +51,6 @@ func words(line string) ([]word, error) {
 	for i := 0; i < len(line); i++ {
 		c := line[i]
 		switch {
-		case c == 0:
-			return nil, errSyntax
 		case quote == '\'':
 			if c == '\'' {
 				quote = 0
