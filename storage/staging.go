@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -43,9 +44,9 @@ type Staging struct {
 	c       Cond
 	resumed bool
 
-	gate  sync.RWMutex // held to write; held alone to end, or change the shape
-	ended error        // what ended it, under gate
-	note  []byte       // under gate
+	gate  sync.RWMutex           // held to write; held alone to end, or change the shape
+	ended error                  // what ended it, under gate
+	note  atomic.Pointer[[]byte] // apart from gate: others look at it meanwhile
 
 	mu      sync.Mutex
 	track   track // what is written
@@ -134,17 +135,14 @@ func (u *Staging) Resumed() bool { return u.resumed }
 // Note is the caller's note about the stage: what SetNote said last, also
 // before it was kept.
 func (u *Staging) Note() []byte {
-	u.gate.RLock()
-	defer u.gate.RUnlock()
-	return u.note
+	if n := u.note.Load(); n != nil {
+		return *n
+	}
+	return nil
 }
 
 // SetNote replaces the note that the stage will be kept with.
-func (u *Staging) SetNote(note []byte) {
-	u.gate.Lock()
-	defer u.gate.Unlock()
-	u.note = note
-}
+func (u *Staging) SetNote(note []byte) { u.note.Store(&note) }
 
 // Size is the offset behind the last byte.
 func (u *Staging) Size() int64 { return u.g.Size() }
@@ -350,7 +348,8 @@ type kept struct {
 }
 
 // Keep puts what arrived without a gap aside, durably, under the key, and ends
-// the Staging.
+// the Staging. Where there is a quota, what is kept may come to as much again;
+// more is ErrQuota.
 func (u *Staging) Keep() error { return u.keep(fs.ErrClosed) }
 
 func (u *Staging) keep(end error) error {
@@ -360,14 +359,19 @@ func (u *Staging) keep(end error) error {
 		return Wrap("keep", u.Info.Path, u.ended)
 	}
 	u.mu.Lock()
-	frontier := u.track.frontier
+	frontier, bounded := u.track.frontier, u.limit >= 0
 	u.mu.Unlock()
+	if bounded {
+		if err := u.s.mayKeep(u.ctx, u.Info.Path, frontier); err != nil {
+			return Wrap("keep", u.Info.Path, err)
+		}
+	}
 	if frontier < u.g.Size() {
 		if err := u.truncate(frontier); err != nil {
 			return Wrap("keep", u.Info.Path, err)
 		}
 	}
-	k := kept{Format: 1, Note: u.note}
+	k := kept{Format: 1, Note: u.Note()}
 	u.mu.Lock()
 	u.settle()
 	if !u.dirty {
@@ -387,6 +391,32 @@ func (u *Staging) keep(end error) error {
 	return nil
 }
 
+// mayKeep judges whether so much more may be kept of objects-to-be at p, so that
+// what never becomes an object is not beyond all quotas.
+func (s *Store) mayKeep(ctx context.Context, p Path, size int64) error {
+	ctx = ownEyes(context.WithoutCancel(ctx)) // what was cut off is kept
+	q, _, _, err := s.room(ctx, p)
+	if err != nil || q == nil {
+		return err
+	}
+	account, container := size, size
+	for k, err := range s.Staged(ctx, "") {
+		switch {
+		case err != nil:
+			return err
+		case k.Open || k.Path.Account != p.Account:
+			continue
+		case k.Path.Container == p.Container:
+			container += k.Size
+		}
+		account += k.Size
+	}
+	if q.ContainerBytes >= 0 && container > q.ContainerBytes || q.AccountBytes >= 0 && account > q.AccountBytes {
+		return ErrQuota
+	}
+	return nil
+}
+
 // resume takes up what was kept.
 func (u *Staging) resume() {
 	note := u.g.Note()
@@ -399,7 +429,7 @@ func (u *Staging) resume() {
 	defer u.mu.Unlock()
 	u.track.frontier = u.g.Size()
 	if json.Unmarshal(note, &k) == nil && k.Format == 1 {
-		u.note = k.Note
+		u.SetNote(k.Note)
 		if k.MD5 != nil && k.Hashed <= u.track.frontier && u.sum.(encoding.BinaryUnmarshaler).UnmarshalBinary(k.MD5) == nil {
 			u.hashed = k.Hashed
 		} else {

@@ -242,6 +242,27 @@ func TestStagingGrowsWithinTheQuota(t *testing.T) {
 	})
 }
 
+func TestStagingIsKeptWithinTheQuota(t *testing.T) {
+	s := newStore(t, memory.New())
+	if err := s.Merge(t.Context(), container, storage.Meta{storage.MetaContainerQuotaBytes: "100"}); err != nil {
+		t.Fatal(err)
+	}
+	keep := func(key string, size int) error {
+		u := stage(t, s, key)
+		writeAt(t, u, make([]byte, size), 0)
+		return u.Keep()
+	}
+	for key, size := range map[string]int{"a": 60, "b": 40} {
+		if err := keep(key, size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(t, keep("c", 1), storage.ErrQuota)
+	if err := keep("a", 60); err != nil { // what was kept before may be kept again
+		t.Fatal(err)
+	}
+}
+
 func TestStagingIsKeptWithItsHash(t *testing.T) {
 	b := &storagetest.Faulty{Backend: memory.New()}
 	s := newStore(t, b)

@@ -368,13 +368,24 @@ func TestLineIsDeadButNotKnownToBe(t *testing.T) {
 	_, err = dead.Write(want[:1000])
 	h.must(err)
 	h.wantSize(ann, "/c/f", 500_000)
-	// Going on at the end of that would be wrong.
-	file := h.open(ann, "/c/f", resume)
-	_, err = file.WriteAt([]byte("x"), 500_000)
-	h.must(err)
-	if file.Close() == nil {
-		t.Error("what was sent to the end of another file was closed without an error")
+	// Going on at the end of that would be wrong, and he is not to know better
+	// before the dead line is known to be.
+	for _, flag := range []int{resume, resume | os.O_APPEND} {
+		_, err := ann.OpenFile("/c/f", flag, 0)
+		h.fails("OpenFile of what is being replaced", err, syscall.EBUSY)
 	}
+	h.wantObject2("f", want)
+	fail(dead)
+	h.wantSize(ann, "/c/f", 1000)
+	h.finish(ann, "/c/f", resume, 1000, want[1000:])
+
+	// Two who amend a file are in nobody's way.
+	one, two := h.open(h.session("ann"), "/c/f", os.O_RDWR), h.open(ann, "/c/f", os.O_RDWR)
+	_, err = two.WriteAt([]byte("x"), 0)
+	h.must(err)
+	h.must(two.Close())
+	h.must(one.Close())
+	want[0] = 'x'
 	h.wantObject2("f", want)
 }
 

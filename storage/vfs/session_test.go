@@ -433,26 +433,6 @@ func TestErrorsAreTheirsWhoServeFiles(t *testing.T) {
 	}
 }
 
-func BenchmarkListing(b *testing.B) {
-	s := storage.New(memory.New())
-	f := vfs.New(b.Context(), s, account, vfs.Options{Owner: "ann"})
-	if err := f.Mkdir("/c", 0); err != nil {
-		b.Fatal(err)
-	}
-	for i := range 10_000 {
-		afero.WriteFile(f, fmt.Sprintf("/c/%05d", i), nil, 0)
-	}
-	for b.Loop() {
-		n := 0
-		for range f.All("/c") {
-			n++
-		}
-		if n != 10_000 {
-			b.Fatal(n)
-		}
-	}
-}
-
 // TestWhatDoorsAskFor is about methods that afero does not know.
 func TestWhatDoorsAskFor(t *testing.T) {
 	h := newHouse(t)

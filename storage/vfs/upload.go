@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/afero"
@@ -118,11 +119,23 @@ func (u *upload) begin(object *storage.Info, part *partial) (err error) {
 	u.key = u.f.key(u.path)
 	u.stage, err = u.f.store.Stage(u.f.ctx, in, u.key, c)
 	if errors.Is(err, fs.ErrExist) && !truncate && u.f.uploading(u.path) == nil {
-		// The user goes on with what another of his sessions is uploading: most
-		// likely his line was cut, and that session does not know yet.
-		if err = u.f.store.TakeOver(u.key); err == nil || errors.Is(err, fs.ErrNotExist) {
-			resume = true
-			u.stage, err = u.f.store.Stage(u.f.ctx, in, u.key, c)
+		elsewhere, err2 := u.f.findPartial(u.path)
+		switch {
+		case err2 != nil:
+			return err2
+		case elsewhere == nil || elsewhere.note.Amends:
+			// It has ended this moment, or leaves as much as it changes.
+		case object != nil:
+			// If his line was cut, what the user sees is the size of the object,
+			// and he must not go on there. Soon the other session will end.
+			return errBusy
+		default:
+			// He goes on where he was: his line was cut, and the session does
+			// not know yet.
+			if err = u.f.store.TakeOver(u.key); err == nil || errors.Is(err, fs.ErrNotExist) {
+				resume = true
+				u.stage, err = u.f.store.Stage(u.f.ctx, in, u.key, c)
+			}
 		}
 	}
 	if errors.Is(err, fs.ErrExist) {
@@ -150,6 +163,10 @@ func (u *upload) begin(object *storage.Info, part *partial) (err error) {
 	u.stage.SetNote(u.note.marshal())
 	return nil
 }
+
+// errBusy meets who wants to change a file that another of his sessions is about
+// to replace.
+var errBusy = &explained{text: "the file is being uploaded by another connection", kind: syscall.EBUSY}
 
 // load has the stage take the bytes of the object that is amended, before the
 // first use of them: many open a file for writing and then do not.
