@@ -13,6 +13,7 @@ import (
 // decides among them, and OpenSSH prefers ChaCha20, for which x/crypto has no
 // assembly on amd64: there AES-GCM is ten times as fast on a processor with
 // instructions for it. So ChaCha20 is offered only where AES is the slower one.
+// The rest of the choice is made in greeting.go.
 func algorithms(compatible bool) ssh.Config {
 	c := ssh.Config{
 		KeyExchanges: []string{ssh.KeyExchangeMLKEM768X25519, ssh.KeyExchangeCurve25519},

@@ -67,7 +67,7 @@ func (s *Server) config() *ssh.ServerConfig {
 		Config:                  algorithms(s.Compatible),
 		PublicKeyAuthAlgorithms: keyAlgorithms,
 		MaxAuthTries:            limit(s.MaxAuthTries, 6),
-		ServerVersion:           "SSH-2.0-Memstore",
+		ServerVersion:           serverVersion,
 	}
 	if s.Banner != "" {
 		config.BannerCallback = func(ssh.ConnMetadata) string { return s.Banner }
@@ -84,7 +84,8 @@ func (c *session) serve(config *ssh.ServerConfig) {
 	defer c.rescue("serve")
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	defer c.cancel()
-	c.nc.SetDeadline(c.began.Add(span(c.srv.HandshakeTimeout, 20*time.Second)))
+	deadline := c.began.Add(span(c.srv.HandshakeTimeout, 20*time.Second))
+	c.nc.SetDeadline(deadline)
 	// Behind a proxy this reads the header that names the client, and so may wait.
 	remote := c.nc.RemoteAddr()
 	c.mu.Lock()
@@ -110,7 +111,7 @@ func (c *session) serve(config *ssh.ServerConfig) {
 		defer f(c.remote)
 	}
 
-	conn, chans, reqs, err := ssh.NewServerConn(c.nc, c.asks(config))
+	conn, chans, reqs, err := c.shake(config, deadline)
 	c.srv.gate.arrived(c)
 	if err != nil {
 		c.log.Debug("sftp: no login", "err", err, "cut", c.reason())
@@ -135,6 +136,15 @@ func (c *session) serve(config *ssh.ServerConfig) {
 	wg.Wait()
 	last.Stop()
 	c.log.Info("sftp: session ended", "took", time.Since(c.began), "reason", c.reason())
+}
+
+// shake is the handshake, until the client is logged in.
+func (c *session) shake(config *ssh.ServerConfig, deadline time.Time) (*ssh.ServerConn, <-chan ssh.NewChannel, <-chan *ssh.Request, error) {
+	nc, config, err := greet(c.nc, config, deadline)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return ssh.NewServerConn(nc, c.asks(config))
 }
 
 // A permit is what a callback leaves in ssh.Permissions for a login. It is
