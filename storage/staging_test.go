@@ -302,6 +302,9 @@ func TestStagingIsKeptWithItsHash(t *testing.T) {
 	}
 	writeAt(t, u, []byte("more"), int64(len(data)))
 	wantCommit(t, s, u, append(slices.Clone(data), "more"...))
+	if again := b.Calls(storagetest.ReadAt) - before; again > 512<<10 {
+		t.Errorf("%d bytes were read to hash 4 more", again)
+	}
 	u = stage(t, s, "")
 	if _, err := u.Load(t.Context(), object); err != nil {
 		t.Fatal(err)

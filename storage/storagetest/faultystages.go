@@ -60,6 +60,13 @@ func (g *faultyStage) ReadAt(p []byte, off int64) (int, error) {
 	return g.f.cut(g.ctx, ReadAt, n, err)
 }
 
+func (g *faultyStage) Clone(ctx context.Context, from storage.Info) error {
+	if c, ok := g.Stage.(storage.Cloner); ok {
+		return c.Clone(ctx, from)
+	}
+	return errors.ErrUnsupported
+}
+
 func (g *faultyStage) Commit(ctx context.Context, in storage.Info, c storage.Cond) (storage.Info, error) {
 	return attempt(ctx, g.f, Commit, func() (storage.Info, error) { return g.Stage.Commit(ctx, in, c) })
 }

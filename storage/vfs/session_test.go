@@ -115,6 +115,28 @@ func TestDirectoriesOfOthers(t *testing.T) {
 	h.wantList(ann, "/c", "implied/", "notempty", "shadow-1", "shadow.txt", "shadow/")
 }
 
+// TestDirectoryWithoutAMarkerStays takes away what implied directories.
+func TestDirectoryWithoutAMarkerStays(t *testing.T) {
+	h := newHouse(t)
+	ann := h.session("ann")
+	for _, name := range []string{"a/x", "b/x", "d/e/f/x", "g/h/x", "i/j/x"} {
+		h.object(name, storage.Info{}, "x")
+	}
+	h.must(ann.Remove("/c/a/x"))
+	h.must(ann.Rename("/c/b/x", "/c/x"))
+	h.must(ann.RemoveAll("/c/d/e/f"))
+	h.must(ann.Rename("/c/g/h", "/c/h"))
+	h.must(ann.Remove("/c/i/j/x"))
+	h.must(ann.Remove("/c/i/j"))
+	h.wantList(ann, "/c", "a/", "b/", "d/", "g/", "h/", "i/", "x")
+	h.wantList(ann, "/c/d", "e/")
+	h.wantList(ann, "/c/h", "x")
+	for _, name := range []string{"/c/a", "/c/b", "/c/d/e", "/c/g", "/c/i"} {
+		h.wantList(ann, name)
+		h.must(ann.Remove(name))
+	}
+}
+
 func TestListingOfManyPages(t *testing.T) {
 	h := newHouse(t)
 	want := map[string]bool{}
