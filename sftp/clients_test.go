@@ -431,6 +431,80 @@ func TestPsftp(t *testing.T) {
 	wantAbsent(t, d.fs, "/part")
 }
 
+// Paramiko is what Python programs use; its name for check-file differs from the
+// draft's, and its file mode "a" counts offsets from the end.
+func TestParamiko(t *testing.T) {
+	python := tool(t, "/usr/bin/python3", "python3") // where Debian's packages are
+	d := newDesk(t)
+	if out, err := d.try("", python, "-c", "import paramiko"); err != nil {
+		if os.Getuid() == 0 {
+			d.run("", "apt-get", "install", "-y", "-qq", "--no-install-recommends", "python3-paramiko")
+		} else if os.Getenv("CI") == "true" {
+			t.Fatalf("paramiko is needed here: install python3-paramiko\n%s", out)
+		} else {
+			t.Skip("NOT TESTED: paramiko is missing; install python3-paramiko")
+		}
+	}
+	d.write("f", content(2<<20+1))
+	d.write("go.py", fmt.Appendf(nil, `
+import paramiko, hashlib
+t = paramiko.Transport((%q, %s))
+t.connect(username=%q, password=%q)
+s = paramiko.SFTPClient.from_transport(t)
+s.put("f", "/up")
+s.get("/up", "down")
+s.mkdir("/d")
+s.posix_rename("/up", "/d/up")
+with s.open("/d/up", "a") as f:
+    f.write(b"and more")
+with s.open("/d/up", "r+") as f:
+    f.seek(5)
+    f.write(b"HELLO")
+with s.open("/d/up", "r") as f:
+    assert f.stat().st_size == 2097161, f.stat().st_size
+    data = open("f", "rb").read()
+    data = data[:5] + b"HELLO" + data[10:] + b"and more"
+    assert f.check("md5") == hashlib.md5(data).digest()
+    f.prefetch()
+    assert f.read() == data
+s.utime("/d/up", (1234567890, 1234567890))
+assert s.stat("/d/up").st_mtime == 1234567890
+assert s.listdir("/d") == ["up"]
+try:
+    s.stat("/none")
+    raise SystemExit("a file that is not there was found")
+except FileNotFoundError:
+    pass
+s.remove("/d/up")
+s.rmdir("/d")
+t.close()
+`, d.host, d.port, testUser, testPassword))
+	d.run("", python, "-W", "ignore", "go.py")
+	same(t, filepath.Join(d.dir, "f"), filepath.Join(d.dir, "down"))
+	wantAbsent(t, d.fs, "/d")
+}
+
+// curl with the libssh2 of Debian 12 is one of the clients that Compatible is for.
+func TestCurl(t *testing.T) {
+	curl := tool(t, "curl", "curl")
+	d := newDesk(t, func(s *Server) { s.Compatible = true })
+	if out := d.run("", curl, "--version"); !strings.Contains(out, " sftp ") {
+		t.Skipf("NOT TESTED: this curl has no SFTP:\n%s", out)
+	}
+	d.write("f", content(1<<20+1))
+	at := func(name string) string { return "sftp://" + net.JoinHostPort(d.host, d.port) + name }
+	login := []string{"-sS", "--insecure", "--user", testUser + ":" + testPassword}
+	d.run("", curl, append(login, "-T", "f", "--ftp-create-dirs", at("/new/dir/f"))...)
+	d.run("", curl, append(login, "-o", "g", at("/new/dir/f"))...)
+	same(t, filepath.Join(d.dir, "f"), filepath.Join(d.dir, "g"))
+	d.write("half", content(1<<20 + 1)[:300_000])
+	d.run("", curl, append(login, "-C", "-", "-o", "half", at("/new/dir/f"))...)
+	same(t, filepath.Join(d.dir, "f"), filepath.Join(d.dir, "half"))
+	if out := d.run("", curl, append(login, at("/new/"))...); !strings.Contains(out, "dir") {
+		t.Errorf("listing: %s", out)
+	}
+}
+
 // ssh-audit knows what is weak. Versions that do not know ML-KEM yet say so, and
 // newer ones miss a post-quantum variant of the other key exchange, which older
 // clients need.

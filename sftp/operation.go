@@ -3,6 +3,7 @@ package sftp
 import (
 	"log/slog"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -57,7 +58,7 @@ func (c *session) finish(op Operation) {
 		if _, known := toStatus(op.Err); !known {
 			level = slog.LevelError
 		}
-		attrs = append(attrs, slog.String("err", op.Err.Error()))
+		attrs = append(attrs, slog.String("err", cause(op.Err)))
 	}
 	attrs = append(attrs, slog.String("outcome", outcome))
 	c.srv.log().LogAttrs(c.ctx, level, "sftp: operation", attrs...)
@@ -69,9 +70,33 @@ func (c *session) answer(verb, path string, err error) error {
 	as, known := toStatus(err)
 	if !known {
 		c.log.LogAttrs(c.ctx, slog.LevelError, "sftp: request failed",
-			slog.String("verb", verb), slog.String("path", path), slog.String("err", err.Error()))
+			slog.String("verb", verb), slog.String("path", path), slog.String("err", cause(err)))
 	}
 	return as
+}
+
+// cause is the text of err and of everything beneath it that the text leaves
+// out: a filesystem may say little where a client could hear it.
+func cause(err error) string {
+	text := err.Error()
+	var add func(error)
+	add = func(err error) {
+		if more := err.Error(); !strings.Contains(text, more) {
+			text += ": " + more
+		}
+		switch e := err.(type) {
+		case interface{ Unwrap() error }:
+			if inner := e.Unwrap(); inner != nil {
+				add(inner)
+			}
+		case interface{ Unwrap() []error }:
+			for _, inner := range e.Unwrap() {
+				add(inner)
+			}
+		}
+	}
+	add(err)
+	return text
 }
 
 func addrString(a net.Addr) string {

@@ -447,6 +447,19 @@ func TestErrorsSayNothingOfTheInside(t *testing.T) {
 	}
 }
 
+// What a filesystem hides from its text the log has all the same.
+func TestCause(t *testing.T) {
+	err := &os.PathError{Op: "open", Path: "/x", Err: reticent{}}
+	if got, want := cause(err), "open /x: input/output error: disk 3 is on fire"; got != want {
+		t.Errorf("cause = %q, want %q", got, want)
+	}
+}
+
+type reticent struct{}
+
+func (reticent) Error() string   { return syscall.EIO.Error() }
+func (reticent) Unwrap() []error { return []error{syscall.EIO, errors.New("disk 3 is on fire")} }
+
 type explained struct{}
 
 func (explained) Error() string      { return "secret" }
