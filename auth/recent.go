@@ -36,10 +36,3 @@ func (r *recent[V]) put(key [32]byte, v V) {
 	}
 	r.young[key] = v
 }
-
-func (r *recent[V]) drop(key [32]byte) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.young, key)
-	delete(r.old, key)
-}

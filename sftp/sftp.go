@@ -168,7 +168,8 @@ func (s *Server) Serve(l net.Listener) error {
 				return ErrServerClosed
 			}
 			// Out of descriptors, most likely: they come back as clients leave.
-			if ne, ok := errors.AsType[net.Error](err); ok && ne.Temporary() { //nolint:staticcheck // as net/http does
+			//lint:ignore SA1019 net/http's Serve asks the same, for want of a better question
+			if ne, ok := errors.AsType[net.Error](err); ok && ne.Temporary() {
 				s.log().Error("sftp: accept failed", "err", err, "retry", pause)
 				time.Sleep(pause)
 				pause = min(2*pause, time.Second)

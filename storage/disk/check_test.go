@@ -428,7 +428,7 @@ func TestLeftoverSnapshots(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Close()
-	b = open(t, dir, small(t))
+	open(t, dir, small(t))
 	if _, err := os.Stat(s.Dir); err == nil {
 		t.Error("the snapshot is still there")
 	}
