@@ -410,6 +410,15 @@ func TestLastToCloseWins(t *testing.T) {
 	h.wantSize(h.session("ann"), "/c/f", 0) // what the second made, not what the first left
 	h.wantObject("f", nil)
 
+	first, second = h.open(one, "/c/y", anew), h.open(two, "/c/y", anew)
+	_, err = first.Write([]byte("stale"))
+	h.must(err)
+	fail(first)
+	h.must(h.session("ann").Remove("/c/f"))
+	h.must(second.Close())
+	h.wantObject("y", nil)
+	h.wantNothingKept()
+
 	first, second = h.open(one, "/c/x", anew|os.O_EXCL), h.open(two, "/c/x", anew)
 	h.must(second.Close())
 	h.fails("Close of what was opened with O_EXCL", first.Close(), fs.ErrExist)

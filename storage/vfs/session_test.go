@@ -433,6 +433,32 @@ func TestReadingNearlyInOrder(t *testing.T) {
 	}
 }
 
+// TestReaderNeverMixes has a file replaced that is read here and there from a
+// store whose readers go forward only.
+func TestReaderNeverMixes(t *testing.T) {
+	h := newHouse(t)
+	ann := h.session("ann")
+	old := bytes.Repeat([]byte("a"), 8<<20)
+	h.put(ann, "/c/f", old)
+	f := h.open(ann, "/c/f", os.O_RDONLY)
+	defer f.Close()
+	got := make([]byte, 1000)
+	_, err := f.ReadAt(got, 0)
+	h.must(err)
+	h.put(ann, "/c/f", bytes.Repeat([]byte("b"), 8<<20))
+	for _, at := range []int64{1000, 6 << 20, 2000, 0} {
+		if n, err := f.ReadAt(got, at); bytes.Contains(got[:n], []byte("b")) || n == 0 && err == nil {
+			t.Errorf("ReadAt(%d) = %d, %v, with bytes of another file", at, n, err)
+		}
+	}
+	if _, err := f.Seek(5<<20, io.SeekStart); err != nil {
+		t.Error(err)
+	}
+	if n, err := f.Read(got); err == nil && bytes.Contains(got[:n], []byte("b")) {
+		t.Error("Read gave bytes of another file")
+	}
+}
+
 func TestErrorsAreTheirsWhoServeFiles(t *testing.T) {
 	h := newHouse(t)
 	ann := h.session("ann")
