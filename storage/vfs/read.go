@@ -214,9 +214,6 @@ func (r *reader) Close() error {
 	return failure("close", r.name, r.body.Close())
 }
 
-// ETag is the MD5 of the file in lower-case hex.
-func (r *reader) ETag() string { return r.in.ETag }
-
 // A window holds the pieces of a file that were read last.
 type window struct {
 	pieces [windowPieces]piece

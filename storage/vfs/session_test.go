@@ -265,9 +265,6 @@ func TestQuotas(t *testing.T) {
 	if total, free, err := ann.StatVFS("/c/f"); total != 1000 || free != 400 || err != nil {
 		t.Errorf("StatVFS = %d, %d, %v, want 400 of 1000", total, free, err)
 	}
-	if free, err := ann.GetAvailableSpace("/c"); free != 400 || err != nil {
-		t.Errorf("GetAvailableSpace = %d, %v", free, err)
-	}
 	h.must(h.s.Merge(t.Context(), storage.Path{Account: account}, storage.Meta{storage.MetaAccountQuotaBytes: "700"}))
 	if total, free, err := ann.StatVFS("/c"); total != 700 || free != 100 || err != nil {
 		t.Errorf("StatVFS = %d, %d, %v, want 100 of 700", total, free, err)

@@ -3,7 +3,6 @@ package vfs
 import (
 	"errors"
 	"io/fs"
-	"path"
 
 	"memstore.dev/memstore/storage"
 )
@@ -43,10 +42,4 @@ func (f *FS) space(p storage.Path) (total, free uint64, err error) {
 		return uint64(used) + left, left, nil
 	}
 	return total, free, nil
-}
-
-// GetAvailableSpace is how many bytes more may be stored in a directory.
-func (f *FS) GetAvailableSpace(name string) (int64, error) {
-	_, free, err := f.StatVFS(path.Clean("/" + name))
-	return int64(min(free, 1<<63-1)), err
 }
