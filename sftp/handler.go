@@ -96,12 +96,12 @@ func (h *handler) openFile(r *pkgsftp.Request, mode int) (f *file, err error) {
 	flags := r.Pflags()
 	if flags.Creat {
 		mode |= os.O_CREATE
+		if flags.Excl {
+			mode |= os.O_EXCL
+		}
 	}
 	if flags.Trunc {
 		mode |= os.O_TRUNC
-	}
-	if flags.Excl {
-		mode |= os.O_EXCL
 	}
 	// Never O_APPEND: every write says where it goes, see file.place.
 	inner, err := h.fs.OpenFile(r.Filepath, mode, 0o644)

@@ -28,8 +28,8 @@ import (
 // the zero value of everything else is sound. Where a limit is concerned zero
 // means the default, and a negative value none.
 type Server struct {
-	// HostKeys are what the server proves its own identity with; HostKeys loads
-	// or makes them. Those on NIST's curves are offered only if Compatible is
+	// HostKeys are what the server proves its own identity with; the function of
+	// that name loads or makes them. Those on NIST's curves are offered only if Compatible is
 	// set or there is no other.
 	HostKeys []ssh.Signer
 
