@@ -45,7 +45,7 @@ var house = map[string]room{
 		"the guard speaks of paths and verbs; a door could not be trusted to ask it, so it wraps the backend instead"},
 	"gateway": {[]string{"storage", "auth"}, []string{"github.com/gorilla/mux", "github.com/prometheus/client_golang", "golang.org/x/sync", "golang.org/x/time"},
 		"a door cannot skip the guard if it cannot see the cellar"},
-	"ftp": {nil, []string{"github.com/spf13/afero", "github.com/fclairamb/ftpserverlib", "golang.org/x/sync", "golang.org/x/time"},
+	"ftp": {nil, []string{"github.com/spf13/afero", "github.com/fclairamb/ftpserverlib", "github.com/pires/go-proxyproto"},
 		"a translation between a protocol and a filesystem, which can be tested on one in memory"},
 	"sftp": {nil, []string{"github.com/spf13/afero", "github.com/pkg/sftp", "golang.org/x/crypto", "golang.org/x/sys", "golang.org/x/sync", "golang.org/x/time"},
 		"a translation between a protocol and a filesystem, which can be tested on one in memory"},

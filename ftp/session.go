@@ -1,0 +1,531 @@
+package ftp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// grace is how long a session that was cut waits for the filesystem before it
+// ends the context that the filesystem lives by.
+const grace = 5 * time.Second
+
+// farewell is how long a client that is cut has to read why.
+const farewell = time.Second
+
+// A session is one connection, from its first byte to its last. One goroutine
+// reads what the client says, and one, serve's, acts on it; that one owns
+// whatever is not said to belong to others.
+type session struct {
+	srv    *Server
+	nc     net.Conn
+	began  time.Time
+	id     string
+	remote net.Addr
+	source netip.Prefix
+	log    *slog.Logger
+
+	stage   int     // how far the login has come; guarded by gate.mu
+	counted *string // the user it is counted under; guarded by gate.mu
+
+	// The context lives as long as the session and everything it has open:
+	// it is what a login's filesystem may live by.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	commands chan command  // from the client; closed behind the last
+	resume   chan net.Conn // what reading goes on from after AUTH
+	gone     chan struct{} // closed when the session is cut
+	quiet    chan struct{} // has an element when it shall end once nothing is under way
+
+	mu     sync.Mutex // guards what follows
+	in     bool       // logged in; user and client do not change any more
+	closed bool
+	why    string        // why it was cut
+	data   *dataListener // the latest
+	fault  error         // what the filesystem said of the command under way
+
+	conn         net.Conn // nc, or TLS over it
+	throughProxy bool
+	secured      atomic.Bool // TLS on the control connection
+	private      bool        // TLS on data connections
+	extended     bool        // EPSV ALL was said
+	dataTimeout  time.Duration
+
+	name      string // as USER gave it
+	user      string
+	client    string
+	login     Login
+	said      int // commands before the login
+	failures  int
+	lib       *library
+	task      *task
+	held      []command
+	armed     bool // PASV or EPSV was said, and no transfer since
+	facts     facts
+	hashing   int   // which of algorithms
+	announced int64 // by ALLO; -1 if nothing was
+
+	publicAddr netip.Addr     // for the library, while it answers PASV
+	list       *listing       // for the library, while it lists
+	fresh      bool           // for the library, while it answers STOU
+	open       sync.WaitGroup // one for each file that the library has open
+	jobs       sync.WaitGroup // one for each job
+	operations atomic.Uint64
+}
+
+// A task is a command that is under way.
+type task struct {
+	command
+	began    time.Time
+	transfer bool               // NOOP, STAT and ABOR are answered meanwhile
+	started  bool               // the client knows that it has begun
+	aborted  bool               // by the client
+	cancel   context.CancelFunc // of a job; nil if the library has the command
+	done     func(r reply) (reply, bool)
+}
+
+func newSession(s *Server, nc net.Conn) *session {
+	c := &session{
+		srv: s, nc: nc, conn: nc, began: time.Now(), remote: nc.RemoteAddr(),
+		commands: make(chan command, maxHeld), resume: make(chan net.Conn),
+		gone: make(chan struct{}), quiet: make(chan struct{}, 1),
+		dataTimeout: span(s.DataTimeout, time.Minute), announced: -1, facts: allFacts,
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
+}
+
+// serve is the whole life of the session.
+func (c *session) serve() {
+	defer c.cancel()
+	defer c.nc.Close()
+	defer c.cut("connection closed")
+	defer c.rescue()
+	if c.srv.proxied(c.nc.RemoteAddr()) {
+		nc, err := throughProxy(c.nc)
+		if err != nil {
+			c.srv.log().Debug("ftp: connection refused", "remote", addrString(c.nc.RemoteAddr()), "err", err)
+			return
+		}
+		c.mu.Lock()
+		c.nc, c.conn, c.remote, c.throughProxy = nc, nc, nc.RemoteAddr(), true
+		c.mu.Unlock()
+	}
+	c.mu.Lock()
+	c.id, c.source = c.srv.newID(), sourceOf(c.remote)
+	c.mu.Unlock()
+	c.log = c.srv.log().With("id", c.id, "door", "ftp", "remote", addrString(c.remote))
+	if admit := c.srv.Admit; admit != nil {
+		if err := admit(c.remote); err != nil {
+			c.log.Debug("ftp: connection refused", "err", err)
+			return
+		}
+	}
+	if !c.srv.gate.enter(c, limit(c.srv.MaxHandshakes, 64), limit(c.srv.MaxConns, 10_000)) {
+		c.log.Warn("ftp: connection refused", "err", errFull)
+		if !c.srv.Implicit {
+			c.reply(421, errFull.Error())
+		}
+		return
+	}
+	defer c.srv.gate.leave(c)
+	if f := c.srv.Hooks.Connect; f != nil {
+		f(c.remote)
+	}
+	if f := c.srv.Hooks.Disconnect; f != nil {
+		defer f(c.remote)
+	}
+	if c.srv.Implicit {
+		if err := c.secure(); err != nil {
+			c.log.Debug("ftp: no TLS", "err", err)
+			return
+		}
+		c.private = true
+	}
+	banner := c.srv.Banner
+	if banner == "" {
+		banner = "Memstore"
+	}
+	c.reply(220, banner)
+
+	var wg sync.WaitGroup
+	wg.Go(func() { c.readCommands(c.conn) })
+	c.converse()
+	c.cut("connection closed")
+	if why := c.whyCut(); why != "connection closed" {
+		c.reply(421, why)
+	}
+	c.nc.Close()
+	c.abortData()
+	if c.task != nil && c.task.cancel != nil {
+		c.task.cancel()
+	}
+	wg.Wait()
+	c.jobs.Wait()
+	if c.lib != nil {
+		c.lib.end()
+		c.open.Wait()
+		c.log.Info("ftp: session ended", "user", c.user, "took", time.Since(c.began), "reason", c.whyCut())
+	}
+}
+
+// converse answers the client until the session ends.
+func (c *session) converse() {
+	deadline := time.NewTimer(span(c.srv.LoginTimeout, time.Minute))
+	defer deadline.Stop()
+	idle := span(c.srv.IdleTimeout, 15*time.Minute)
+	leaving, ended := false, false
+	for {
+		// Next is what the client has sent ahead.
+		for c.task == nil && len(c.held) > 0 && !c.over() {
+			cmd := c.held[0]
+			c.held = c.held[1:]
+			c.act(cmd)
+		}
+		if c.over() || c.task == nil && (leaving || ended) {
+			if leaving && !ended {
+				c.cut("the server is shutting down")
+			}
+			return
+		}
+		commands, replies, done := c.commands, chan reply(nil), c.login.Done
+		if len(c.held) >= maxHeld || ended {
+			commands = nil
+		}
+		if c.lib != nil {
+			replies = c.lib.replies
+		}
+		var libGone chan struct{}
+		if c.lib != nil {
+			libGone = c.lib.gone
+		}
+		select {
+		case cmd, ok := <-commands:
+			switch {
+			case !ok:
+				ended = true
+			case errors.Is(cmd.err, errLineTooLong):
+				c.reply(500, "line is too long")
+				return
+			case cmd.err != nil:
+				if !errors.Is(cmd.err, io.EOF) {
+					c.log.Debug("ftp: connection lost", "err", cmd.err)
+				}
+				ended = true
+			default:
+				c.hear(cmd)
+			}
+			if ended && c.task != nil && c.task.transfer {
+				return
+			}
+		case r := <-replies:
+			c.hearLibrary(r)
+		case <-libGone:
+			c.log.Error("ftp: the library ended its session")
+			c.cut("internal error")
+		case <-done:
+			c.cut("the login has ended")
+		case <-c.quiet:
+			leaving = true
+		case <-deadline.C:
+			if c.task == nil {
+				c.cut("timeout")
+			}
+		case <-c.gone:
+		}
+		if c.lib != nil { // the time to log in is not renewed by talking
+			deadline.Reset(idle)
+		}
+	}
+}
+
+// hear takes a command from the client: it waits for what is under way, unless
+// it is about that.
+func (c *session) hear(cmd command) {
+	if c.task != nil {
+		if c.task.transfer && c.meanwhile(cmd) {
+			return
+		}
+		c.held = append(c.held, cmd)
+		return
+	}
+	if len(c.held) > 0 {
+		c.held = append(c.held, cmd)
+		return
+	}
+	c.act(cmd)
+}
+
+// meanwhile answers what may be asked during a transfer, and reports whether it
+// did. ftpserverlib would wait for the transfer to end before it answered NOOP,
+// and not hear ABOR behind it.
+func (c *session) meanwhile(cmd command) bool {
+	switch {
+	case cmd.bad != nil:
+		return false
+	case cmd.verb == "NOOP":
+		c.reply(200, "OK")
+	case cmd.verb == "STAT" && cmd.arg == "":
+		c.status()
+	case cmd.verb == "ABOR" && !c.task.aborted:
+		c.task.aborted = true
+		if c.task.cancel != nil {
+			c.task.cancel()
+		}
+		c.abortData()
+	default:
+		return false
+	}
+	return true
+}
+
+// pass has the library carry out a command, as line. If done is not nil the last
+// reply goes through it.
+func (c *session) pass(cmd command, line string, transfer bool, done func(reply) (reply, bool)) {
+	c.task = &task{command: cmd, began: time.Now(), transfer: transfer, done: done}
+	c.mu.Lock()
+	c.fault = nil
+	c.mu.Unlock()
+	if err := c.lib.say(line); err != nil {
+		c.cut("internal error")
+	}
+}
+
+// start has f carried out beside the conversation; what it returns is replied.
+func (c *session) start(cmd command, f func(ctx context.Context) reply) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	c.task = &task{command: cmd, began: time.Now(), transfer: true, started: true, cancel: cancel}
+	c.mu.Lock()
+	c.fault = nil
+	c.mu.Unlock()
+	replies := c.lib.replies
+	c.jobs.Go(func() {
+		defer cancel()
+		r := reply{errInternal.code, []string{errInternal.text}}
+		func() {
+			defer c.rescue()
+			r = f(ctx)
+		}()
+		select {
+		case replies <- r:
+		case <-c.gone:
+		}
+	})
+}
+
+// hearLibrary passes on what the library, or a job, says of the task.
+func (c *session) hearLibrary(r reply) {
+	t := c.task
+	if t == nil {
+		c.log.Warn("ftp: the library spoke out of turn", "code", r.code)
+		return
+	}
+	if !r.final() {
+		if t.aborted {
+			return
+		}
+		t.started = true
+		text := "here it comes"
+		if t.verb == "STOU" {
+			text = "FILE: " + t.arg
+		} else if t.verb == "STOR" || t.verb == "APPE" {
+			text = "send it"
+		}
+		c.reply(r.code, text)
+		return
+	}
+	c.task = nil
+	c.list, c.fresh = nil, false
+	if t.cancel == nil && t.transfer {
+		c.armed, c.announced = false, -1
+	}
+	c.judge(t, &r)
+	if t.done != nil {
+		ok := false
+		if r, ok = t.done(r); !ok {
+			return
+		}
+	}
+	c.reply(r.code, r.text...)
+	if t.aborted {
+		c.reply(226, "abort successful")
+	}
+}
+
+// judge puts into our own words what went wrong with a task.
+func (c *session) judge(t *task, r *reply) {
+	c.mu.Lock()
+	fault, data := c.fault, c.data
+	c.mu.Unlock()
+	set := func(no *refusal) { r.code, r.text = no.code, []string{no.text} }
+	if t.cancel != nil {
+		if t.aborted && r.code >= 400 {
+			set(errAborted)
+		}
+		return
+	}
+	var lost error
+	if t.transfer && t.started && data != nil {
+		_, lost = data.transferred()
+	}
+	switch {
+	case r.code < 400 && lost == nil:
+		if t.transfer {
+			r.text = []string{"transfer complete"}
+		}
+	case t.aborted:
+		set(errAborted)
+	case lost != nil:
+		if no, known := toRefusal(lost); known && no == errStalled {
+			set(errStalled)
+		} else {
+			set(errLost)
+		}
+	case fault != nil:
+		no, known := toRefusal(fault)
+		if !known && !t.transfer {
+			c.log.LogAttrs(c.ctx, slog.LevelError, "ftp: request failed",
+				slog.String("verb", t.verb), slog.String("path", t.arg), slog.String("err", fault.Error()))
+		}
+		set(no)
+	case t.transfer && r.code == 425:
+		set(errNoData)
+	case t.transfer && !t.started:
+		set(errPassive)
+	case t.transfer:
+		set(errLost)
+	case t.verb == "PASV" || t.verb == "EPSV":
+		set(errNoData)
+	case r.code == 500:
+		set(errInternal)
+	}
+}
+
+// note keeps what the filesystem says of the command under way, to answer the
+// client from it, where the library would tell him all it knows.
+func (c *session) note(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.fault = err
+	}
+	return err
+}
+
+// expect makes a listener of the library's the one for data.
+func (c *session) expect(l net.Listener, port int) *dataListener {
+	d := &dataListener{Listener: l, c: c, private: c.private, port: port}
+	c.srv.ports.take(port)
+	c.mu.Lock()
+	old, closed := c.data, c.closed
+	c.data = d
+	c.mu.Unlock()
+	if old != nil {
+		old.abort()
+	}
+	if closed {
+		d.abort()
+	}
+	return d
+}
+
+// abortData ends the transfer that is under way, or about to be.
+func (c *session) abortData() {
+	c.mu.Lock()
+	d := c.data
+	c.mu.Unlock()
+	if d != nil {
+		d.abort()
+	}
+}
+
+// cut ends the session from outside, or inside. The first reason counts.
+func (c *session) cut(why string) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.closed, c.why = true, why
+	close(c.gone)
+	nc := c.nc
+	c.mu.Unlock()
+	c.abortData()
+	// What is under way in the filesystem may finish; what hangs in it is told to
+	// give up.
+	time.AfterFunc(grace, c.cancel)
+	// serve says farewell, unless it is held up by a client that does not read.
+	time.AfterFunc(farewell, func() { nc.Close() })
+}
+
+func (c *session) over() bool {
+	select {
+	case <-c.gone:
+		return true
+	default:
+		return false
+	}
+}
+
+// leaveWhenQuiet ends the session as soon as nothing is under way.
+func (c *session) leaveWhenQuiet() {
+	select {
+	case c.quiet <- struct{}{}:
+	default:
+	}
+}
+
+func (c *session) whyCut() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.why
+}
+
+func (c *session) describe() (d Session, in bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d = Session{ID: c.id, Remote: c.remote}
+	if c.in {
+		d.User, d.Client, d.Since = c.user, c.client, c.began
+	}
+	return d, c.in
+}
+
+func (c *session) operationID() string {
+	return fmt.Sprintf("%s-%d", c.id, c.operations.Add(1))
+}
+
+// rescue keeps a panic from ending the process.
+func (c *session) rescue() {
+	if p := recover(); p != nil {
+		c.panicked(p)
+	}
+}
+
+func (c *session) panicked(p any) {
+	c.srv.log().Error("ftp: panic", "id", c.id, "panic", p, "stack", string(debug.Stack()))
+}
+
+// dataState says whether the data connection was made, and what has gone wrong
+// with it.
+func (c *session) dataState() (connected bool, err error) {
+	c.mu.Lock()
+	d := c.data
+	c.mu.Unlock()
+	if d == nil {
+		return false, nil
+	}
+	_, err = d.transferred()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.conn != nil, err
+}
