@@ -15,9 +15,6 @@ import (
 // is left to hash when the last byte has come is time its client waits.
 const maxLag = 8 << 20
 
-// hashPiece is what is hashed at a time.
-const hashPiece = 256 << 10
-
 // wrote takes note that a stretch was written, and has it hashed when its turn
 // has come. It is called with the gate held.
 func (u *Staging) wrote(from, to int64) {
@@ -39,21 +36,21 @@ func (u *Staging) wrote(from, to int64) {
 // It is called with mu held. The goroutine ends when it has caught up; settle
 // waits for it.
 func (u *Staging) follow() {
-	if u.hashing || u.dirty || u.track.frontier-u.hashed < hashPiece {
+	if u.hashing || u.dirty || u.track.frontier-u.hashed < pieceSize {
 		return
 	}
 	u.hashing = true
 	go func() {
-		buf := pieces.Get().(*[]byte)
-		defer pieces.Put(buf)
+		p := pieces.Get().(*piece)
+		defer pieces.Put(p)
 		u.mu.Lock()
 		defer u.mu.Unlock()
-		for !u.dirty && u.track.frontier-u.hashed >= hashPiece {
+		for !u.dirty && u.track.frontier-u.hashed >= pieceSize {
 			from := u.hashed
-			u.hashed += hashPiece
+			u.hashed += pieceSize
 			u.mu.Unlock()
-			_, err := u.g.ReadAt((*buf)[:hashPiece], from)
-			u.sum.Write((*buf)[:hashPiece])
+			_, err := u.g.ReadAt(p.buf[:], from)
+			u.sum.Write(p.buf[:])
 			u.mu.Lock()
 			if err != nil && err != io.EOF {
 				u.dirty = true // Commit will read again, and tell
@@ -82,17 +79,17 @@ func (u *Staging) finish(ctx context.Context) (string, error) {
 		u.sum.Reset()
 		u.hashed, u.dirty = 0, false
 	}
-	buf := pieces.Get().(*[]byte)
-	defer pieces.Put(buf)
+	p := pieces.Get().(*piece)
+	defer pieces.Put(p)
 	for size := u.g.Size(); u.hashed < size; {
 		if err := ctx.Err(); err != nil {
 			return "", err
 		}
-		piece := (*buf)[:min(hashPiece, size-u.hashed)]
-		n, err := u.g.ReadAt(piece, u.hashed)
-		u.sum.Write(piece[:n])
+		part := p.buf[:min(pieceSize, size-u.hashed)]
+		n, err := u.g.ReadAt(part, u.hashed)
+		u.sum.Write(part[:n])
 		u.hashed += int64(n)
-		if n < len(piece) {
+		if n < len(part) {
 			u.dirty = true
 			if err == nil || err == io.EOF {
 				err = io.ErrUnexpectedEOF

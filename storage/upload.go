@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 )
 
 // An Upload is an object on its way into a Store. It counts and hashes what is
@@ -19,16 +20,14 @@ type Upload struct {
 	// changed until Commit.
 	Info Info
 
-	ctx    context.Context
-	s      *Store
-	w      Writer
-	c      Cond
-	size   int64  // announced, negative if not
-	etag   string // announced, "" if not
-	n      int64
-	md5    hash.Hash
-	beside chan []byte   // to the hashing goroutine, once there is one
-	hashed chan struct{} // from it, one for each buffer
+	ctx  context.Context
+	s    *Store
+	w    Writer
+	c    Cond
+	size int64  // announced, negative if not
+	etag string // announced, "" if not
+	n    int64
+	md5  hash.Hash
 }
 
 // Create starts an object at in.Path, to appear with the rest of in when it is
@@ -59,100 +58,105 @@ func (s *Store) Create(ctx context.Context, in Info, c Cond) (*Upload, error) {
 
 // Write takes the next bytes. More than were announced is ErrTooLarge.
 func (u *Upload) Write(p []byte) (int, error) {
+	n, err := u.store(p)
+	u.md5.Write(p[:n])
+	return n, err
+}
+
+// store writes bytes that are hashed elsewhere.
+func (u *Upload) store(p []byte) (int, error) {
 	if u.size >= 0 && u.n+int64(len(p)) > u.size {
 		return 0, Wrap("put", u.Info.Path, ErrTooLarge)
 	}
-	// Hashing takes as long as writing, so with anything but small pieces the
-	// two go on at the same time.
-	const small = 32 << 10
-	beside := len(p) > small
-	if beside {
-		u.hashBeside(p)
-	} else {
-		u.md5.Write(p)
-	}
 	n, err := u.w.Write(p)
-	if beside {
-		<-u.hashed
-	}
 	u.n += int64(n)
 	return n, Wrap("put", u.Info.Path, err)
 }
 
-// hashBeside has p hashed by another goroutine, which tells on u.hashed when
-// it is done with p.
-func (u *Upload) hashBeside(p []byte) {
-	if u.beside == nil {
-		u.beside, u.hashed = make(chan []byte), make(chan struct{})
-		go func() {
-			for p := range u.beside {
-				u.md5.Write(p)
-				u.hashed <- struct{}{}
-			}
-			close(u.hashed)
-		}()
-	}
-	u.beside <- p
+// pieceSize is how much of a body is read, written and hashed at a time.
+const pieceSize = 256 << 10
+
+// A piece of a body, while it is written and hashed at the same time.
+type piece struct {
+	buf   [pieceSize]byte
+	n     int
+	err   error        // that the reading of it ended with
+	users atomic.Int32 // who still look at it
 }
 
-// pieces are the buffers that bodies pass through.
-var pieces = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
+var pieces = sync.Pool{New: func() any { return new(piece) }}
 
-// ReadFrom takes bytes from r until it ends, reading ahead while what was read
-// is hashed and written.
+func (p *piece) bytes() []byte { return p.buf[:p.n] }
+
+// leave gives the piece back when the last of its users has left.
+func (p *piece) leave() {
+	if p.users.Add(-1) == 0 {
+		pieces.Put(p)
+	}
+}
+
+// ReadFrom takes bytes from r until it ends. Reading, writing and hashing each
+// go on by themselves, some pieces apart: hashing takes about as long as all
+// the rest, so it must neither wait nor be waited for.
 func (u *Upload) ReadFrom(r io.Reader) (int64, error) {
-	if u.size >= 0 && u.size-u.n <= 256<<10 {
+	if u.size >= 0 && u.size-u.n <= pieceSize {
 		return u.readSmall(r)
 	}
-	type piece struct {
-		buf *[]byte
-		n   int
-		err error
-	}
-	full, stop := make(chan piece, 2), make(chan struct{})
+	full, stop := make(chan *piece, 1), make(chan struct{})
 	go func() {
 		defer close(full)
-		for {
-			buf := pieces.Get().(*[]byte)
-			n, err := fill(*buf, r)
+		for err := error(nil); err == nil; {
+			p := pieces.Get().(*piece)
+			p.n, err = fill(p.buf[:], r)
+			p.err = err
+			p.users.Store(1)
 			select {
-			case full <- piece{buf, n, err}:
+			case full <- p:
 			case <-stop:
-				pieces.Put(buf)
+				p.leave()
 				return
 			}
-			if err != nil {
-				return
-			}
+		}
+	}()
+	written, hashed := make(chan *piece, 3), make(chan struct{})
+	go func() {
+		defer close(hashed)
+		for p := range written {
+			u.md5.Write(p.bytes())
+			p.leave()
 		}
 	}()
 	var total int64
 	var failed error
 	for p := range full {
-		if failed == nil && p.n > 0 {
-			n, err := u.Write((*p.buf)[:p.n])
+		if failed == nil {
+			p.users.Add(1)
+			written <- p
+			var n int
+			n, failed = u.store(p.bytes())
 			total += int64(n)
-			if failed = err; failed != nil {
+			if failed != nil {
 				close(stop)
+			} else if p.err != io.EOF {
+				failed = p.err // nil, or what ends the reading
 			}
 		}
-		pieces.Put(p.buf)
-		if failed == nil && p.err != nil && p.err != io.EOF {
-			failed = p.err
-		}
+		p.leave()
 	}
+	close(written)
+	<-hashed
 	return total, failed
 }
 
 // readSmall reads a body that fits one buffer, on the caller's own goroutine.
 func (u *Upload) readSmall(r io.Reader) (int64, error) {
-	buf := pieces.Get().(*[]byte)
-	defer pieces.Put(buf)
+	p := pieces.Get().(*piece)
+	defer pieces.Put(p)
 	var total int64
 	for {
-		n, err := fill(*buf, r)
+		n, err := fill(p.buf[:], r)
 		if n > 0 {
-			n, werr := u.Write((*buf)[:n])
+			n, werr := u.Write(p.buf[:n])
 			total += int64(n)
 			if werr != nil {
 				return total, werr
@@ -205,14 +209,7 @@ func (u *Upload) Commit(ctx context.Context) (Info, error) {
 
 // Close ends the upload; without a successful Commit before, it leaves no
 // trace.
-func (u *Upload) Close() error {
-	if u.beside != nil {
-		close(u.beside)
-		<-u.hashed
-		u.beside = nil
-	}
-	return u.w.Close()
-}
+func (u *Upload) Close() error { return u.w.Close() }
 
 // Copy makes to.Path an object with the bytes of from, and Type, DeleteAt and
 // Meta of to. If from.Version is not 0 the source must still be of that
