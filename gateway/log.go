@@ -59,7 +59,7 @@ func (c *call) log(took time.Duration) {
 		slog.Int("status", c.w.status),
 		slog.Int64("in", c.body.read),
 		slog.Int64("out", c.w.sent),
-		slog.Duration("took", took),
+		slog.Float64("seconds", took.Seconds()),
 	)
 	if c.err != nil && c.w.status != http.StatusInternalServerError {
 		attrs = append(attrs, slog.String("error", c.err.Error()))

@@ -156,7 +156,7 @@ func Defaults() Config {
 	return Config{
 		Data:      defaultData(),
 		Backend:   "disk",
-		Memory:    256 << 20,
+		Memory:    224 << 20,
 		Drain:     30 * time.Second,
 		Sweep:     5 * time.Second,
 		Log:       LogConfig{Level: "info", Format: "auto"},
