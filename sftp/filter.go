@@ -34,6 +34,7 @@ type filter struct {
 	mu       sync.Mutex // guards what follows
 	passed   uint64     // requests
 	answered uint64     // replies
+	over     bool       // nobody waits for what is not answered yet
 	even     sync.Cond  // answered has caught up with passed
 }
 
@@ -92,28 +93,19 @@ func (f *filter) next() error {
 		return f.extended()
 	case kind < typeOpen || kind > typeSymlink:
 		return f.unknown()
-	case kind == typeClose:
-		body, err := f.whole()
-		if err != nil {
-			return err
-		}
-		body.uint32()
-		f.h.forget(body.string())
-	case kind == typeFstat || kind == typeFsetstat:
-		if err := f.follow(kind); err != nil {
-			return err
-		}
-	case kind == typeWrite && f.h.appending():
-		if err := f.firstWrite(); err != nil {
-			return err
-		}
+	case kind == typeWrite:
+		return f.write()
+	case kind == typeClose, kind == typeRead, kind == typeFstat, kind == typeFsetstat, kind == typeReaddir:
+		return f.useHandle(kind)
 	}
 	f.pass()
 	return nil
 }
 
-// pass counts the packet that head holds the start of as let through.
+// pass counts the packet that head holds the start of as let through. It is
+// something under way until it is answered.
 func (f *filter) pass() {
+	f.h.acquire()
 	f.mu.Lock()
 	f.passed++
 	f.mu.Unlock()
@@ -124,12 +116,22 @@ func (f *filter) whole() (fields, error) {
 	if f.left > maxSmall {
 		return fields{}, errProtocol
 	}
-	b := make([]byte, 5+f.left)
-	copy(b, f.head)
-	if _, err := io.ReadFull(f.ch, b[5:]); err != nil {
+	return f.upTo(f.left)
+}
+
+// upTo reads n more bytes of the packet into head and returns what follows its
+// type.
+func (f *filter) upTo(n int) (fields, error) {
+	b, have := f.buf[:], len(f.head)
+	if have+n > len(b) {
+		b = make([]byte, have+n)
+		copy(b, f.head)
+	}
+	b = b[:have+n]
+	if _, err := io.ReadFull(f.ch, b[have:]); err != nil {
 		return fields{}, unexpected(err)
 	}
-	f.head, f.left = b, 0
+	f.head, f.left = b, f.left-n
 	return fields{rest: b[5:]}, nil
 }
 
@@ -194,18 +196,39 @@ func (f *filter) extended() error {
 	return f.reply(f.h.extended(id, name, answer, &body))
 }
 
-// follow turns a request about a handle into one about a path if the file was
-// renamed while it was open: the RequestServer would ask for the name that the
-// file was opened by.
-func (f *filter) follow(kind byte) error {
+// useHandle looks at a request about a handle. The RequestServer must not see
+// one that the client has not been told of, or has closed: it takes a handle for
+// good from the moment that it begins to open the file, and until it has closed
+// it, while its other workers are already using what they find there.
+func (f *filter) useHandle(kind byte) error {
 	body, err := f.whole()
 	if err != nil {
 		return err
 	}
 	id, handle := body.uint32(), body.string()
-	name, moved := f.h.movedTo(handle)
-	if body.bad || !moved {
-		return nil
+	file, err := f.h.byHandle(handle)
+	switch {
+	case body.bad:
+		return errProtocol
+	case err != nil:
+		f.head = nil
+		return f.reply(statusPacket(id, err))
+	case kind == typeClose:
+		f.h.forget(handle)
+	case kind == typeFstat || kind == typeFsetstat:
+		f.follow(kind, id, file, body.rest)
+	}
+	f.pass()
+	return nil
+}
+
+// follow turns a request about a handle into one about a path if the file was
+// renamed while it was open: the RequestServer would ask for the name that the
+// file was opened by.
+func (f *filter) follow(kind byte, id uint32, file *file, rest []byte) {
+	name, moved := f.h.whereabouts(file)
+	if !moved {
+		return
 	}
 	to := byte(typeStat)
 	if kind == typeFsetstat {
@@ -213,36 +236,43 @@ func (f *filter) follow(kind byte) error {
 	}
 	f.head = packet(to, func(b []byte) []byte {
 		b = binary.BigEndian.AppendUint32(b, id)
-		return append(appendString(b, name), body.rest...)
+		return append(appendString(b, name), rest...)
 	})
-	return nil
 }
 
-// firstWrite looks into a write for where it goes, as the first to a file that
-// was opened for appending decides.
-func (f *filter) firstWrite() error {
-	const fixed = 5 + 4 + 4 // up to the handle, whose length is the last of it
-	if f.left < fixed-5 {
-		return nil
+// write is useHandle for a write, whose data stay in the channel. The first to a
+// file that was opened for appending tells where the others go.
+func (f *filter) write() error {
+	const before, offset = 4 + 4, 8 // id and length of the handle, and what follows it
+	if f.left < before {
+		return errProtocol
 	}
-	b := f.buf[:fixed]
-	if _, err := io.ReadFull(f.ch, b[5:]); err != nil {
-		return unexpected(err)
+	body, err := f.upTo(before)
+	if err != nil {
+		return err
 	}
-	f.head, f.left = b, f.left-(fixed-5)
-	n := int64(binary.BigEndian.Uint32(b[9:]))
-	if n+8 > int64(min(f.left, len(f.buf)-fixed)) {
-		return nil // no handle is so long; the RequestServer says so
+	id, length := body.uint32(), int64(body.uint32())
+	if length+offset > int64(f.left) || length > maxHandle {
+		return errProtocol
 	}
-	b = f.buf[:fixed+n+8]
-	if _, err := io.ReadFull(f.ch, b[fixed:]); err != nil {
-		return unexpected(err)
+	if body, err = f.upTo(int(length) + offset); err != nil {
+		return err
 	}
-	f.head, f.left = b, f.left-int(n+8)
-	file, err := f.h.byHandle(string(b[fixed : fixed+n]))
-	if err == nil && file.appending {
-		file.firstWrite(int64(binary.BigEndian.Uint64(b[fixed+n:])))
+	body.uint32()
+	file, err := f.h.byHandle(body.string())
+	if err != nil {
+		f.head = nil
+		_, cut := io.CopyN(io.Discard, f.ch, int64(f.left))
+		f.left = 0
+		if cut != nil {
+			return unexpected(cut)
+		}
+		return f.reply(statusPacket(id, err))
 	}
+	if file.appending {
+		file.firstWrite(int64(body.uint64()))
+	}
+	f.pass()
 	return nil
 }
 
@@ -260,6 +290,12 @@ func (f *filter) end() {
 	f.sending.Lock()
 	defer f.sending.Unlock()
 	f.ended = true
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.over = true
+	for range f.passed - f.answered {
+		f.h.release()
+	}
 }
 
 // reply sends a packet of the filter's own between those of the RequestServer.
@@ -319,8 +355,12 @@ func (f *filter) done(err error) error {
 	if f.answered++; f.answered >= f.passed {
 		f.even.Broadcast()
 	}
+	over := f.over
 	f.mu.Unlock()
-	f.h.replied()
+	if !over {
+		f.h.release()
+		f.h.replied()
+	}
 	return err
 }
 

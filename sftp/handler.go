@@ -8,7 +8,6 @@ import (
 	"path"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -28,8 +27,6 @@ type handler struct {
 	files   map[*file]struct{} // every open file and directory
 	fresh   []*file            // opened, with the reply not yet sent: the filter takes them as replies pass
 	handles map[string]*file   // by the handle the client knows
-
-	appends atomic.Int32 // how many files are open for appending
 }
 
 var (
@@ -392,18 +389,12 @@ func (h *handler) named(handle string) {
 	f := h.fresh[0]
 	h.fresh = h.fresh[1:]
 	h.handles[handle] = f
-	if f.appending {
-		h.appends.Add(1)
-	}
 }
 
 // forget drops a handle, which the client is closing.
 func (h *handler) forget(handle string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if f, ok := h.handles[handle]; ok && f.appending {
-		h.appends.Add(-1)
-	}
 	delete(h.handles, handle)
 }
 
@@ -417,9 +408,6 @@ func (h *handler) byHandle(handle string) (*file, error) {
 	return nil, errBadHandle
 }
 
-// appending reports whether the client has a file open for appending.
-func (h *handler) appending() bool { return h.appends.Load() > 0 }
-
 // pathOf is where an open file is now.
 func (h *handler) pathOf(f *file) string {
 	h.mu.Lock()
@@ -427,14 +415,11 @@ func (h *handler) pathOf(f *file) string {
 	return f.path
 }
 
-// movedTo is where an open file is now, if it was renamed since it was opened.
-func (h *handler) movedTo(handle string) (string, bool) {
+// whereabouts is where an open file is now, and whether it was renamed since it
+// was opened.
+func (h *handler) whereabouts(f *file) (name string, moved bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	f, ok := h.handles[handle]
-	if !ok {
-		return "", false
-	}
 	return f.path, f.moved
 }
 

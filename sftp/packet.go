@@ -12,10 +12,12 @@ const (
 	typeVersion       = 2
 	typeOpen          = 3
 	typeClose         = 4
+	typeRead          = 5
 	typeWrite         = 6
 	typeFstat         = 8
 	typeFsetstat      = 10
 	typeSetstat       = 9
+	typeReaddir       = 12
 	typeStat          = 17
 	typeSymlink       = 20 // the last of protocol 3
 	typeStatus        = 101
@@ -30,6 +32,7 @@ const (
 const (
 	maxPacket = 256 << 10
 	maxData   = 255 << 10
+	maxHandle = 256   // the longest handle that protocol 3 knows
 	maxSmall  = 34000 // a packet that is not data: names are shorter by far
 )
 

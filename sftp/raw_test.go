@@ -503,3 +503,40 @@ func TestAnswersAfterTheLastQuestion(t *testing.T) {
 		}
 	}
 }
+
+// Handles are easy to guess. Whether one counts before the client was told of it
+// depends on who is quicker; there is one answer to each request either way, and
+// the race detector has nothing to say.
+func TestGuessedHandles(t *testing.T) {
+	r := start(t, tempFs(t)).raw(t)
+	r.greet()
+	for guess := range 50 {
+		handle := fmt.Sprint(guess + 1)
+		asked := map[uint32]bool{
+			r.request(typeOpen, "/f", flagRead|flagWrite|flagCreate, uint32(0)): true,
+			r.request(typeWrite, handle, uint64(0), "x"):                        true,
+			r.request(typeRead, handle, uint64(0), uint32(1)):                   true,
+			r.request(typeClose, handle):                                        true,
+			r.request(typeRead, handle, uint64(0), uint32(1)):                   true,
+		}
+		for range len(asked) {
+			_, body := r.receive()
+			id := body.uint32()
+			if !asked[id] {
+				t.Fatalf("reply to request %d, which was answered or never made", id)
+			}
+			asked[id] = false
+		}
+		r.status(typeClose, handle)
+	}
+	for _, handle := range []string{"", "0", "99", strings.Repeat("9", 16)} {
+		if code, _ := r.status(typeWrite, handle, uint64(0), string(content(maxData))); code != 4 {
+			t.Errorf("a large write to handle %q: status %d", handle, code)
+		}
+		for _, kind := range []byte{typeClose, typeRead, typeFstat, typeReaddir} {
+			if code, _ := r.status(kind, handle, uint64(0), uint32(1)); code != 4 {
+				t.Errorf("type %d on handle %q: status %d", kind, handle, code)
+			}
+		}
+	}
+}
