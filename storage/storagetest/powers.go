@@ -295,12 +295,15 @@ func (s *suite) testJournal() {
 	if !ok {
 		return
 	}
+	for _, err := range j.Changes(s.ctx, 0) {
+		if errors.Is(err, errors.ErrUnsupported) {
+			return // a wrapper around a backend without one
+		}
+		break
+	}
 	changes := func(after uint64) (changes []storage.Change) {
 		s.Helper()
 		for c, err := range j.Changes(s.ctx, after) {
-			if errors.Is(err, errors.ErrUnsupported) {
-				s.SkipNow()
-			}
 			if err != nil {
 				s.Fatalf("Changes(%d): %v", after, err)
 			}
