@@ -96,18 +96,14 @@ func (s *shelves) removeEmpty(n uint64) {
 	}
 }
 
-// put gives a file its name on the shelf.
+// put gives a file its name on the shelf, beside the one it may have.
 func (sh *shelf) put(f *spool, id uint64) error {
 	name := strconv.FormatUint(id, 16)
 	if f.name == "" {
 		return linkUnnamed(f.File, sh.dir, name)
 	}
-	to := filepath.Join(sh.dir.Name(), name)
 	// Not by rename: a link refuses to replace what is there.
-	if err := os.Link(f.name, to); err != nil {
-		return err
-	}
-	return os.Remove(f.name)
+	return os.Link(f.name, filepath.Join(sh.dir.Name(), name))
 }
 
 // A flusher lets those who want the same thing flushed share the work: a call
@@ -150,10 +146,11 @@ func (f *flusher) do(flush func() error) error {
 // A spool is a file on its way to become a blob.
 type spool struct {
 	*os.File
-	name string // in staging, if it could not be had without a name
+	name string // in staging, if it could not be had without a name, or was kept
 }
 
-// discard closes the spool and, if it has not become a blob, leaves no trace.
+// discard closes the spool and takes its name in staging from it. What has not
+// become a blob is gone then.
 func (s *spool) discard() {
 	s.Close()
 	if s.name != "" {
