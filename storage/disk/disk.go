@@ -56,6 +56,7 @@ type Backend struct {
 	footers *footers
 	ids     *ids
 	shelves *shelves
+	stages  stages
 	unnamed bool // files can be had without a name
 
 	queue    chan *change
@@ -87,6 +88,7 @@ var (
 	_ storage.Mover   = (*Backend)(nil)
 	_ storage.Expirer = (*Backend)(nil)
 	_ storage.Journal = (*Backend)(nil)
+	_ storage.Stager  = (*Backend)(nil)
 )
 
 // ErrLocked is the error of opening a data directory that a process has open.

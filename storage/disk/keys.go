@@ -21,6 +21,7 @@ const (
 	tableExpiry          = 'x' // second, container id, name → account and container
 	tableReclaim         = 'g' // blob id → what is to be unlinked
 	tableJournal         = 'l' // version → change
+	tableStage           = 'u' // key → what was kept of an upload
 	tableMeta            = 'm' // what → the engine's own notes
 )
 

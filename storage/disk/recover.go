@@ -129,10 +129,10 @@ func (b *Backend) recover() (reclaims []uint64, err error) {
 		}
 	}
 	b.ids = &ids{next: max(b.state.next, 1), flight: make(map[uint64]struct{})}
-	if err := emptyDir(filepath.Join(b.dir, dirStaging)); err != nil {
+	if err := b.recoverStages(); err != nil {
 		return nil, err
 	}
-	if err := emptyDir(filepath.Join(b.dir, dirSnapshots)); err != nil {
+	if err := emptyDir(filepath.Join(b.dir, dirSnapshots), nil); err != nil {
 		return nil, err
 	}
 	if err := b.sweepOrphans(); err != nil {
@@ -152,12 +152,16 @@ func readState(r pebble.Reader) (s state, err error) {
 
 var errIndexLost = errors.New("there are objects, but the index is lost; fsck can salvage them")
 
-func emptyDir(dir string) error {
+// emptyDir removes what is in a directory, but for the names to be spared.
+func emptyDir(dir string, spare func(name string) bool) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
+		if spare != nil && spare(e.Name()) {
+			continue
+		}
 		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
