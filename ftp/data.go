@@ -49,7 +49,7 @@ func (l *dataListener) Accept() (net.Conn, error) {
 		}
 		d := &dataConn{Conn: conn, raw: conn, timeout: l.c.dataTimeout}
 		if l.private {
-			d.tls = tls.Server(conn, l.c.srv.config())
+			d.tls = newTLS(conn, l.c.srv.config())
 			d.Conn = d.tls
 		}
 		if !l.hold(d) {
@@ -115,6 +115,7 @@ type dataConn struct {
 	tls      *tls.Conn // nil in the clear
 	timeout  time.Duration
 
+	agreed                bool // the handshake was made
 	readUntil, writeUntil time.Time
 	buf                   []byte // written, and not sent
 
@@ -144,18 +145,19 @@ func (d *dataConn) fail(err error) error {
 }
 
 func (d *dataConn) Read(p []byte) (int, error) {
-	d.renew(&d.readUntil, d.raw.SetReadDeadline)
-	if d.tls != nil {
-		d.renew(&d.writeUntil, d.raw.SetWriteDeadline) // the handshake writes
+	if err := d.handshake(); err != nil {
+		return 0, err
 	}
+	d.renew(&d.readUntil, d.raw.SetReadDeadline)
 	n, err := d.Conn.Read(p)
 	d.moved.Add(int64(n))
 	return n, d.fail(err)
 }
 
 func (d *dataConn) Write(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, d.handshake()
+	// Of an empty file this is all that is written.
+	if err := d.handshake(); err != nil || len(p) == 0 {
+		return 0, err
 	}
 	d.moved.Add(int64(len(p)))
 	if len(p) < gather/4 {
@@ -187,9 +189,6 @@ func (d *dataConn) Flush() error {
 func (d *dataConn) write(p []byte) (total int, err error) {
 	for len(p) > 0 {
 		d.renew(&d.writeUntil, d.raw.SetWriteDeadline)
-		if d.tls != nil {
-			d.renew(&d.readUntil, d.raw.SetReadDeadline) // the handshake reads
-		}
 		n, err := d.Conn.Write(p[:min(len(p), portion)])
 		total += n
 		p = p[n:]
@@ -205,14 +204,16 @@ func (d *dataConn) write(p []byte) (total int, err error) {
 	return total, nil
 }
 
-// handshake is made by the first byte otherwise, of which an empty file has none.
+// handshake begins TLS. Many clients wait with it for the reply that the
+// transfer may begin, so it cannot be made any sooner.
 func (d *dataConn) handshake() error {
-	if d.tls == nil {
+	if d.tls == nil || d.agreed {
 		return nil
 	}
-	d.renew(&d.readUntil, d.raw.SetReadDeadline)
-	d.renew(&d.writeUntil, d.raw.SetWriteDeadline)
-	return d.fail(d.tls.Handshake())
+	d.agreed = true
+	d.raw.SetDeadline(time.Now().Add(min(handshakeTimeout, d.timeout)))
+	d.readUntil, d.writeUntil = time.Time{}, time.Time{}
+	return d.fail(agree(d.tls))
 }
 
 // A plainConn is a data connection in the clear, over which the kernel can send

@@ -25,9 +25,9 @@ func (s *Server) config() *tls.Config {
 
 // secure begins to speak TLS on the control connection.
 func (c *session) secure() error {
-	t := tls.Server(c.nc, c.srv.config())
+	t := newTLS(c.nc, c.srv.config())
 	c.nc.SetDeadline(time.Now().Add(handshakeTimeout))
-	if err := t.HandshakeContext(c.ctx); err != nil {
+	if err := agree(t); err != nil {
 		return err
 	}
 	c.nc.SetDeadline(time.Time{})

@@ -174,7 +174,7 @@ func (c *session) serve() {
 	if c.lib != nil {
 		c.lib.end()
 		c.open.Wait()
-		c.log.Info("ftp: session ended", "user", c.user, "took", time.Since(c.began), "reason", c.whyCut())
+		c.log.Info("ftp: session ended", "took", time.Since(c.began), "reason", c.whyCut())
 	}
 }
 

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package ftp
+
+import "net"
+
+func acknowledge(*net.TCPConn) {}
