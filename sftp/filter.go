@@ -355,12 +355,11 @@ func (f *filter) done(err error) error {
 	if f.answered++; f.answered >= f.passed {
 		f.even.Broadcast()
 	}
-	over := f.over
-	f.mu.Unlock()
-	if !over {
+	if !f.over {
 		f.h.release()
-		f.h.replied()
 	}
+	f.mu.Unlock()
+	f.h.replied()
 	return err
 }
 

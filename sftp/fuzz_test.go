@@ -100,8 +100,11 @@ func FuzzSFTP(f *testing.F) {
 		c := &session{srv: s, ctx: ctx, began: time.Now(), gone: make(chan struct{}), id: "fuzz", log: s.Log, login: Login{Fs: fsys}}
 		w := &wire{in: io.MultiReader(bytes.NewReader([]byte{0, 0, 0, 5, typeInit, 0, 0, 0, 3}), bytes.NewReader(sent))}
 		c.speakSFTP(w)
-		if c.busy != 0 {
-			t.Errorf("%d files are still open", c.busy)
+		c.mu.Lock()
+		busy := c.busy
+		c.mu.Unlock()
+		if busy != 0 {
+			t.Errorf("%d files are still open, or requests under way", busy)
 		}
 
 		requests := 1
