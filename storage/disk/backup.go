@@ -335,6 +335,7 @@ func jump(meta string) error {
 		s.forgotten = s.version
 		batch := db.NewBatch()
 		batch.DeleteRange([]byte{tableJournal}, []byte{tableJournal + 1}, nil)
+		batch.DeleteRange([]byte{tableStage}, []byte{tableStage + 1}, nil) // no backup has their bytes
 		batch.Set(keyState, s.encode(), nil)
 		err = batch.Commit(pebble.Sync)
 	}

@@ -92,6 +92,7 @@ func (f Finding) String() string {
 type Report struct {
 	Accounts, Containers, Objects, Blobs int64
 	Bytes                                int64 // of objects
+	Kept                                 int64 // uploads that were put aside
 	Leftovers                            int64 // of crashes; the next Open removes them
 	Findings                             []Finding
 }
@@ -168,6 +169,7 @@ type checker struct {
 
 	state  state
 	places map[uint64]*counted // accounts and containers, by id
+	hidden [][]byte            // what keys of rows begin with that a crash has kept from being moved
 	uses   []use               // of blobs by rows
 	maxID  uint64
 	maxVer uint64
@@ -194,8 +196,8 @@ func (c *checker) run() (err error) {
 		defer c.batch.Close()
 	}
 	for _, step := range []func() error{
-		c.readAccounts, c.readContainers, c.readRows, c.checkTotals, c.checkExpiry,
-		c.checkBlobs, c.checkInline, c.checkFiles, c.checkState, c.namePaths,
+		c.readRelocations, c.readAccounts, c.readContainers, c.readRows, c.checkTotals, c.checkExpiry,
+		c.checkBlobs, c.checkInline, c.checkFiles, c.checkStages, c.checkState, c.namePaths,
 	} {
 		if err := step(); err != nil {
 			return err
@@ -263,8 +265,26 @@ func (c *checker) readContainers() error {
 	})
 }
 
+// readRelocations learns of trees that were being moved when the store stopped.
+// What is under their targets is dropped by the next Open.
+func (c *checker) readRelocations() error {
+	return scan(c.db, tableRelocation, func(key, value []byte) error {
+		m, err := decodeRelocation(value)
+		if err != nil {
+			c.unreadable(key, storage.Path{})
+			return nil
+		}
+		c.hidden = append(c.hidden, m.toKey)
+		c.report.Leftovers++
+		return c.ctx.Err()
+	})
+}
+
 func (c *checker) readRows() error {
 	return scan(c.db, tableRow, func(key, value []byte) error {
+		if hiddenIn(c.hidden, key) != nil {
+			return c.ctx.Err()
+		}
 		id, name, ok := splitName(key)
 		place := c.places[id]
 		if !ok || place == nil || place.path.IsAccount() {
@@ -338,7 +358,8 @@ func (c *checker) checkExpiry() error {
 			return rerr
 		}
 		wanted := r != nil && r.expires && r.deleteAt == second
-		if place := c.places[id]; err != nil || !wanted || place == nil || place.path != p.Parent() {
+		// The container may have been renamed since, within its account.
+		if place := c.places[id]; err != nil || !wanted || place == nil || place.path.Account != p.Account {
 			stale := slices.Clone(key)
 			c.mend(Finding{Kind: KindExpiry, Path: p, Detail: "stale entry"}, func(b *pebble.Batch) {
 				if b.Delete(stale, nil); wanted && place != nil {
@@ -354,7 +375,11 @@ func (c *checker) checkExpiry() error {
 func (c *checker) checkState() error {
 	err := scan(c.db, tableJournal, func(key, value []byte) error {
 		version, ok := splitID(key)
-		if _, err := decodeChange(value); !ok || err != nil {
+		_, err := decodeChange(value)
+		if isMoved(value) {
+			_, err = decodeMoved(value)
+		}
+		if !ok || err != nil {
 			c.unreadable(key, storage.Path{})
 			return nil
 		}
@@ -389,6 +414,9 @@ func (c *checker) namePaths() error {
 		return nil
 	}
 	err := eachRow(c.db, func(key []byte, r *row) error {
+		if hiddenIn(c.hidden, key) != nil {
+			return nil
+		}
 		paths, ok := about[r.blob]
 		id, name, valid := splitName(key)
 		if place := c.places[id]; ok && valid && place != nil {

@@ -23,6 +23,8 @@ type change struct {
 	ctx    context.Context
 	apply  func(*tx) error // judges, then writes; if it fails it has written nothing
 	weight int             // bytes it will write, about
+	alone  bool            // takes a turn of its own, which it fails with
+	always bool            // also if the store has failed: to say so to who waits for this
 	err    error
 	done   chan struct{}
 }
@@ -30,7 +32,11 @@ type change struct {
 // submit hands a change to the commit loop and waits until it is durable and
 // seen by every reader, or refused.
 func (b *Backend) submit(ctx context.Context, weight int, apply func(*tx) error) error {
-	c := &change{ctx: ctx, apply: apply, weight: weight, done: make(chan struct{})}
+	return b.await(&change{ctx: ctx, apply: apply, weight: weight})
+}
+
+func (b *Backend) await(c *change) error {
+	c.done = make(chan struct{})
 	if err := b.enqueue(c); err != nil {
 		return err
 	}
@@ -43,7 +49,7 @@ func (b *Backend) submit(ctx context.Context, weight int, apply func(*tx) error)
 func (b *Backend) enqueue(c *change) error {
 	b.life.RLock()
 	defer b.life.RUnlock()
-	if b.closed || b.broken() != nil {
+	if b.closed || b.broken() != nil && !c.always {
 		return storage.ErrUnavailable
 	}
 	select {
@@ -59,14 +65,26 @@ func (b *Backend) enqueue(c *change) error {
 func (b *Backend) commitLoop() {
 	defer close(b.loopDone)
 	group := make([]*change, 0, groupChanges)
-	for c := range b.queue {
+	var next *change // taken from the queue, but not fit for the group before
+	for {
+		c := next
+		if next = nil; c == nil {
+			var ok bool
+			if c, ok = <-b.queue; !ok {
+				break
+			}
+		}
 		group = append(group[:0], c)
 		weight := c.weight
 	gather:
-		for len(group) < groupChanges && weight < groupBytes {
+		for len(group) < groupChanges && weight < groupBytes && !c.alone {
 			select {
 			case c, ok := <-b.queue:
 				if !ok {
+					break gather
+				}
+				if c.alone {
+					next = c
 					break gather
 				}
 				group = append(group, c)
@@ -75,11 +93,43 @@ func (b *Backend) commitLoop() {
 				break gather
 			}
 		}
-		b.commit(group, weight)
-		for _, c := range group {
+		moving := len(b.moving)
+		b.turn(group, weight)
+		clear(group)
+		if len(b.moving) < moving || b.broken() != nil {
+			b.unpark()
+		}
+	}
+	for _, c := range b.parked {
+		c.err = storage.ErrUnavailable
+		close(c.done)
+	}
+}
+
+// turn commits a group and answers it, but for those that have to wait.
+func (b *Backend) turn(group []*change, weight int) {
+	b.commit(group, weight)
+	for _, c := range group {
+		if c.err == errMoving {
+			b.parked = append(b.parked, c)
+		} else {
 			close(c.done)
 		}
-		clear(group)
+	}
+}
+
+// unpark takes up the changes that have waited for a tree to be moved.
+func (b *Backend) unpark() {
+	parked := b.parked
+	b.parked = nil
+	for len(parked) > 0 {
+		n, weight := 1, parked[0].weight
+		for !parked[0].alone && n < len(parked) && n < groupChanges && weight < groupBytes && !parked[n].alone {
+			weight += parked[n].weight
+			n++
+		}
+		b.turn(parked[:n], weight)
+		parked = parked[n:]
 	}
 }
 
@@ -93,6 +143,9 @@ func (b *Backend) commit(group []*change, weight int) {
 		}
 	}
 	err := b.broken()
+	if group[0].alone && group[0].err != nil {
+		t.batch.Reset() // it may have failed halfway
+	}
 	if err == nil && !t.batch.Empty() {
 		err = b.finish(t)
 	}
@@ -131,6 +184,9 @@ func (b *Backend) finish(t *tx) error {
 		if d.changed {
 			b.heads.publish(p, b.epoch, d.before, d.now)
 		}
+	}
+	if t.then != nil {
+		t.then()
 	}
 	b.show(b.epoch, b.state.version)
 	b.reclaimer.add(t.reclaim)

@@ -198,8 +198,8 @@ func TestOrphans(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, dirStaging, "1"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if r := wantClean(t, dir); r.Leftovers != 3 {
-		t.Errorf("check counts %d leftovers, want 3", r.Leftovers)
+	if r := wantClean(t, dir); r.Leftovers != 4 {
+		t.Errorf("check counts %d leftovers, want 4", r.Leftovers)
 	}
 	o := small(t)
 	o.Log = quiet

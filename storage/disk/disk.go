@@ -66,6 +66,8 @@ type Backend struct {
 	state   state
 	epoch   uint64
 	deletes map[uint64]int // rows removed since the last compaction, by container
+	moving  []*relocation
+	parked  []*change // they wait for one of moving to end
 
 	reclaimer   *reclaimer
 	compactions chan uint64
@@ -89,6 +91,8 @@ var (
 	_ storage.Expirer = (*Backend)(nil)
 	_ storage.Journal = (*Backend)(nil)
 	_ storage.Stager  = (*Backend)(nil)
+
+	_ storage.TreeMover = (*Backend)(nil)
 )
 
 // ErrLocked is the error of opening a data directory that a process has open.

@@ -45,11 +45,22 @@ func (b *Backend) changes(ctx context.Context, after uint64, yield func(storage.
 		if err != nil {
 			return err
 		}
+		version := binary.BigEndian.Uint64(it.Key()[1:])
+		if isMoved(value) {
+			e, err := decodeMoved(value)
+			if err != nil {
+				return err
+			}
+			if !e.changes(version, after, yield) {
+				return nil
+			}
+			continue
+		}
 		c, err := decodeChange(value)
 		if err != nil {
 			return err
 		}
-		c.Version = binary.BigEndian.Uint64(it.Key()[1:])
+		c.Version = version
 		if !yield(c, nil) {
 			return nil
 		}
@@ -100,13 +111,23 @@ func (b *Backend) Expire(ctx context.Context, now time.Time, max int) ([]storage
 	}
 	var gone []storage.Path
 	err = b.submit(ctx, 128*len(due), func(t *tx) error {
-		for _, p := range due {
+		names := make(map[uint64]map[uint64]string)
+		for _, e := range due {
+			p := e.path
 			c, err := t.container(p)
-			if err != nil {
-				continue // removed meanwhile
+			if err != nil || c.now.id != e.container {
+				if p.Container, err = t.containerName(e, names); err != nil {
+					return err
+				}
+				if c, err = t.container(p); err != nil || c.now.id != e.container {
+					continue // removed meanwhile
+				}
 			}
 			// It may have been replaced or given more time since it was found.
 			r, err := t.row(rowKey(c.now.id, p.Object), false)
+			if err == errMoving {
+				continue // its time comes where it is going
+			}
 			if err != nil {
 				return err
 			}
@@ -126,7 +147,35 @@ func (b *Backend) Expire(ctx context.Context, now time.Time, max int) ([]storage
 	return gone, nil
 }
 
-func (b *Backend) due(now time.Time, max int) (due []storage.Path, err error) {
+// A due is an object that is to expire.
+type due struct {
+	container uint64
+	path      storage.Path // its container may have been renamed since
+}
+
+// containerName finds the name that a container has now. names are those found
+// before, by account.
+func (t *tx) containerName(e due, names map[uint64]map[uint64]string) (string, error) {
+	a, err := t.place(storage.Path{Account: e.path.Account})
+	if err != nil || a.now == nil {
+		return "", err
+	}
+	if names[a.now.id] == nil {
+		byID := make(map[uint64]string)
+		names[a.now.id] = byID
+		err := scanTree(t.b.db, idKey(tableContainer, a.now.id), func(key, value []byte) error {
+			r, err := decodeRecord(value)
+			_, byID[r.id], _ = splitName(key)
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+	}
+	return names[a.now.id][e.container], nil
+}
+
+func (b *Backend) due(now time.Time, max int) (found []due, err error) {
 	if !b.enter() {
 		return nil, storage.ErrUnavailable
 	}
@@ -140,8 +189,8 @@ func (b *Backend) due(now time.Time, max int) (due []storage.Path, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	for ok := it.First(); ok && len(due) < max; ok = it.Next() {
-		_, _, name, ok := splitExpiry(it.Key())
+	for ok := it.First(); ok && len(found) < max; ok = it.Next() {
+		_, container, name, ok := splitExpiry(it.Key())
 		value, err := it.ValueAndErr()
 		if err != nil {
 			return nil, err
@@ -151,7 +200,7 @@ func (b *Backend) due(now time.Time, max int) (due []storage.Path, err error) {
 			return nil, errors.Join(errRecord, err)
 		}
 		p.Object = name
-		due = append(due, p)
+		found = append(found, due{container, p})
 	}
-	return due, nil
+	return found, nil
 }

@@ -22,6 +22,7 @@ const (
 	tableReclaim         = 'g' // blob id → what is to be unlinked
 	tableJournal         = 'l' // version → change
 	tableStage           = 'u' // key → what was kept of an upload
+	tableRelocation      = 'r' // version → a tree that is being moved
 	tableMeta            = 'm' // what → the engine's own notes
 )
 

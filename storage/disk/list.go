@@ -100,6 +100,7 @@ type cursor struct {
 	totals *pebble.Iterator // of containers, in the same order as iter
 	key    []byte           // buffer; begins with the table and the id, head bytes long
 	head8  int
+	hidden [][]byte // see view
 }
 
 var _ storage.Cursor = (*cursor)(nil)
@@ -121,7 +122,7 @@ func (b *Backend) cursor(p storage.Path, q storage.Query, table byte) (*cursor, 
 	} else {
 		options.UpperBound = nameKey(table, h.id, upper)
 	}
-	c := &cursor{key: idKey(table, h.id), head8: 9}
+	c := &cursor{key: idKey(table, h.id), head8: 9, hidden: v.hidden}
 	if c.iter, err = v.snap.NewIter(options); err != nil {
 		return nil, err
 	}
@@ -169,17 +170,42 @@ func (c *cursor) at(name string) []byte {
 	return c.key
 }
 
-func (c *cursor) SeekGE(name string) bool { return c.iter.SeekGE(c.at(name)) }
+func (c *cursor) SeekGE(name string) bool { return c.on(c.iter.SeekGE(c.at(name))) }
 
 func (c *cursor) SeekLT(name string) bool {
 	if name == "" {
-		return c.iter.Last()
+		return c.back(c.iter.Last())
 	}
-	return c.iter.SeekLT(c.at(name))
+	return c.back(c.iter.SeekLT(c.at(name)))
 }
 
-func (c *cursor) Next() bool   { return c.iter.Next() }
-func (c *cursor) Prev() bool   { return c.iter.Prev() }
+func (c *cursor) Next() bool { return c.on(c.iter.Next()) }
+func (c *cursor) Prev() bool { return c.back(c.iter.Prev()) }
+
+// on goes on from what is not to be seen.
+func (c *cursor) on(ok bool) bool {
+	for ok && len(c.hidden) > 0 {
+		begin := hiddenIn(c.hidden, c.iter.Key())
+		if begin == nil {
+			break
+		}
+		ok = c.iter.SeekGE(after(begin))
+	}
+	return ok
+}
+
+// back does so backwards.
+func (c *cursor) back(ok bool) bool {
+	for ok && len(c.hidden) > 0 {
+		begin := hiddenIn(c.hidden, c.iter.Key())
+		if begin == nil {
+			break
+		}
+		ok = c.iter.SeekLT(begin)
+	}
+	return ok
+}
+
 func (c *cursor) Name() []byte { return c.iter.Key()[c.head8:] }
 
 // row decodes what the cursor stands on.

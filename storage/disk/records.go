@@ -24,6 +24,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Times are kept in steps of 10 µs since 1970, the resolution of X-Timestamp.
 func ticks(t time.Time) int64 { return t.UnixMicro() / 10 }
 
+func nowTicks() int64 { return ticks(time.Now()) }
+
 func tickTime(n int64) time.Time { return time.UnixMicro(n * 10).UTC() }
 
 // A record describes an account or a container.

@@ -129,6 +129,9 @@ func (b *Backend) recover() (reclaims []uint64, err error) {
 		}
 	}
 	b.ids = &ids{next: max(b.state.next, 1), flight: make(map[uint64]struct{})}
+	if err := b.recoverRelocations(); err != nil {
+		return nil, err
+	}
 	if err := b.recoverStages(); err != nil {
 		return nil, err
 	}

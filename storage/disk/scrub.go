@@ -120,7 +120,6 @@ type scrubbed struct {
 func (b *Backend) blobsFrom(id uint64) (found []scrubbed, err error) {
 	v := b.look()
 	defer v.release()
-	full := errors.New("enough")
 	err = scanFrom(v.snap, idKey(tableBlob, id), []byte{tableBlob + 1}, func(key, value []byte) error {
 		id, ok := splitID(key)
 		bl, err := decodeBlob(value)
@@ -129,11 +128,11 @@ func (b *Backend) blobsFrom(id uint64) (found []scrubbed, err error) {
 			return nil
 		}
 		if found = append(found, scrubbed{id, bl}); len(found) == scrubBatch {
-			return full
+			return errEnough
 		}
 		return nil
 	})
-	if errors.Is(err, full) {
+	if errors.Is(err, errEnough) {
 		err = nil
 	}
 	return found, err

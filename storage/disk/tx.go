@@ -24,6 +24,7 @@ type tx struct {
 	released map[uint64]struct{} // file blobs that now have their record, or are to be reclaimed
 	reclaim  []uint64            // to be unlinked once this is durable
 	deleted  map[uint64]int      // rows removed, by container
+	then     func()              // called when this is durable; nil for nothing
 }
 
 // A draft is an account or container in the making.
@@ -112,8 +113,12 @@ func (t *tx) writeTotals() {
 	}
 }
 
-// row returns the row under a key, expired or not; nil if there is none.
+// row returns the row under a key, expired or not; nil if there is none. While
+// it is being moved there is only the error that has a change wait.
 func (t *tx) row(key []byte, meta bool) (*row, error) {
+	if len(t.b.moving) > 0 && t.b.movingRow(key) {
+		return nil, errMoving
+	}
 	if r, ok := t.rows[string(key)]; ok {
 		return r, nil
 	}

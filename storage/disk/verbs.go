@@ -217,6 +217,9 @@ func (t *tx) removePlace(p storage.Path, c storage.Cond) error {
 	if d.now.objects+d.now.containers > 0 {
 		return storage.ErrNotEmpty
 	}
+	if p.IsContainer() && t.b.movingWithin(rowKey(d.now.id, "")) {
+		return errMoving
+	}
 	if p.IsContainer() {
 		a, err := t.place(p.Parent())
 		if err != nil {

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -17,7 +18,8 @@ import (
 type view struct {
 	snap    *pebble.Snapshot
 	epoch   uint64
-	version uint64 // of the latest change in it
+	version uint64   // of the latest change in it
+	hidden  [][]byte // what keys of rows begin with that are not to be seen yet
 	refs    atomic.Int64
 }
 
@@ -43,6 +45,9 @@ func (v *view) release() {
 // show makes a new view of all that is committed the one that readers get.
 func (b *Backend) show(epoch, version uint64) {
 	v := &view{snap: b.db.NewSnapshot(), epoch: epoch, version: version}
+	for _, m := range b.moving {
+		v.hidden = append(v.hidden, m.toKey)
+	}
 	v.refs.Store(1)
 	if old := b.view.Swap(v); old != nil {
 		old.release()
@@ -131,5 +136,19 @@ func (b *Backend) row(v *view, p storage.Path) (*row, error) {
 	if c == nil || err != nil {
 		return nil, err
 	}
-	return readRow(v.snap, rowKey(c.id, p.Object), true)
+	key := rowKey(c.id, p.Object)
+	if hiddenIn(v.hidden, key) != nil {
+		return nil, nil
+	}
+	return readRow(v.snap, key, true)
+}
+
+// hiddenIn returns the stretch of keys that hides one, nil if none does.
+func hiddenIn(hidden [][]byte, key []byte) []byte {
+	for _, begin := range hidden {
+		if bytes.HasPrefix(key, begin) {
+			return begin
+		}
+	}
+	return nil
 }
