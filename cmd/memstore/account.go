@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -25,31 +26,47 @@ const controlDatabase = "control.db"
 
 // withRealm runs f on the users of the data directory. Only a command that adds
 // something may begin a data directory.
-func withRealm(cmd *cobra.Command, adds bool, f func(ctx context.Context, realm *auth.Realm) error) error {
+func withRealm(cmd *cobra.Command, adds bool, f func(ctx context.Context, realm *auth.Realm, dir string) error) error {
 	l, err := load(cmd)
 	if err != nil {
 		return err
 	}
-	if adds {
-		err = os.MkdirAll(l.Data, 0o700)
-	} else {
-		_, err = os.Stat(filepath.Join(l.Data, controlDatabase))
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is not a data directory: there are no users in it", l.Data)
-	} else if err != nil {
+	if err := withUsers(cmd, l.Data, adds); err != nil {
 		return err
 	}
 	realm, err := openRealm(cmd.Context(), l, nil)
 	if err != nil {
 		return err
 	}
-	err = f(cmd.Context(), realm)
+	err = handOver(l.Data)
+	if err == nil {
+		err = f(cmd.Context(), realm, l.Data)
+	}
 	// A name that cannot be is the caller's mistake, like a wrong flag.
 	if refused := (*storage.Refusal)(nil); errors.As(err, &refused) {
 		err = usage(err)
 	}
 	return errors.Join(reworded(err), realm.Close())
+}
+
+// withUsers sees to it that there are users in a data directory, or can be. To
+// begin one here is more often a slip, while the server's is elsewhere, than
+// meant, so it is said.
+func withUsers(cmd *cobra.Command, dir string, adds bool) error {
+	_, err := os.Stat(filepath.Join(dir, controlDatabase))
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR):
+		return err
+	case !adds:
+		return notData(dir)
+	}
+	created, err := makeData(dir)
+	if created {
+		fmt.Fprintf(cmd.ErrOrStderr(), "memstore: %s was no data directory, and is a new one now; if your server's is another, name it with --data\n", dir)
+	}
+	return err
 }
 
 // reworded says of a user what io/fs says of a file.
@@ -75,11 +92,11 @@ func accountCommand() *cobra.Command {
 		Short: "Add an account without users",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withRealm(cmd, true, func(ctx context.Context, realm *auth.Realm) error {
+			return withRealm(cmd, true, func(ctx context.Context, realm *auth.Realm, dir string) error {
 				if err := realm.AddAccount(ctx, args[0]); err != nil {
 					return err
 				}
-				return say(cmd, "account %s added", args[0])
+				return say(cmd, "account %s added in %s", args[0], dir)
 			})
 		},
 	}
@@ -88,7 +105,7 @@ func accountCommand() *cobra.Command {
 		Short: "List accounts",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm) error {
+			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
 				accounts, err := realm.Accounts(ctx)
 				if err != nil {
 					return err
@@ -107,7 +124,7 @@ func accountCommand() *cobra.Command {
 		Short: "Remove an account that has no users; what it stored stays",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm) error {
+			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
 				err := realm.RemoveAccount(ctx, args[0])
 				if errors.Is(err, storage.ErrNotEmpty) {
 					return fmt.Errorf("account %s still has users; remove them first", args[0])

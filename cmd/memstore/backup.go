@@ -45,6 +45,9 @@ func backup(cmd *cobra.Command, data, dst string) error {
 	if err := isData(data); err != nil {
 		return err
 	}
+	if within(data, dst) {
+		return usage(fmt.Errorf("%s lies in the data directory %s: a backup there would be lost together with it, and copy itself", dst, data))
+	}
 	begun := time.Now()
 	m := newMeter(cmd.ErrOrStderr(), "backup", true)
 	damaged := disk.Backup(ctx, data, dst, m.at)
@@ -108,16 +111,6 @@ and checks every byte on the way.`,
 			return say(cmd, "%s restored from %s in %v", l.Data, src, time.Since(begun).Round(time.Millisecond))
 		},
 	}
-}
-
-// isData reports a directory that nothing was ever kept in.
-func isData(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, "FORMAT")); errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is not a data directory", dir)
-	} else if err != nil {
-		return err
-	}
-	return nil
 }
 
 // copyControl copies the users of a data directory, as they are at one moment,

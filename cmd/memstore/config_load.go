@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
@@ -65,10 +66,15 @@ func Load(in Inputs) (*Loaded, error) {
 	if err := l.overlay(settings, environ, in.Flags, values); err != nil {
 		return nil, err
 	}
-	if err := l.set(settings, values); err != nil {
+	err := l.set(settings, values)
+	if err != nil {
 		return nil, err
 	}
-	return l, l.check()
+	if err := l.check(); err != nil {
+		return nil, err
+	}
+	l.Data, err = filepath.Abs(l.Data) // whoever reads it in a log or an error is somewhere else
+	return l, err
 }
 
 // readFile reads the settings in the named file, or in the system's if there is

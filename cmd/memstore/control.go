@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"time"
 
 	"memstore.dev/memstore/storage/disk"
@@ -110,19 +113,44 @@ func controlClient(data string) *http.Client {
 	}}
 }
 
+// answers reports whether a server that holds data is there to be asked.
+func answers(data string) bool {
+	path, done, err := socketPath(data)
+	if err != nil {
+		return false
+	}
+	defer done()
+	conn, err := net.DialTimeout("unix", path, 5*time.Second)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
+// askControl asks the server that holds data for what; the caller closes the
+// body.
 func askControl(ctx context.Context, data, what string) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, "GET", "http://memstore/"+what, nil)
 	if err != nil {
 		return nil, err
 	}
 	resp, err := controlClient(data).Do(req)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
+		if err := isData(data); err != nil {
+			return nil, err
+		}
+		return nil, fmt.Errorf("no server runs on %s", data)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("the server that holds %s may be asked by the user that it runs as only", data)
+	case err != nil:
 		return nil, fmt.Errorf("asking the server that holds %s: %w", data, err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
 		resp.Body.Close()
-		return nil, fmt.Errorf("the server that holds %s: %s: %s", data, resp.Status, text)
+		return nil, fmt.Errorf("the server that holds %s: %s", data, strings.TrimSpace(string(text)))
 	}
 	return resp, nil
 }

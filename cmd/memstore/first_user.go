@@ -17,7 +17,7 @@ func firstUser(ctx context.Context, realm *auth.Realm, c FirstUserConfig) (name,
 		return "", "", err
 	}
 	if len(users) > 0 {
-		return hostOf(users), "", nil
+		return hostOf(users, c.Name), "", nil
 	}
 	if c.Name == "" {
 		return "", "", nil
@@ -37,11 +37,19 @@ func firstUser(ctx context.Context, realm *auth.Realm, c FirstUserConfig) (name,
 	return c.Name, generated, nil
 }
 
-// hostOf is the user whom the printed commands are for: the first admin who can
-// log in, so that they work.
-func hostOf(users []auth.User) string {
+// hostOf is the user whom the printed commands are for: the first user, or
+// else the first admin, who can log in, so that they work.
+func hostOf(users []auth.User, first string) string {
+	able := func(u auth.User) bool {
+		return u.Role == auth.RoleAdmin && !u.Disabled && !u.ReadOnly && u.HasPassword
+	}
 	for _, u := range users {
-		if u.Role == auth.RoleAdmin && !u.Disabled && !u.ReadOnly && u.HasPassword {
+		if u.Name == first && able(u) {
+			return u.Name
+		}
+	}
+	for _, u := range users {
+		if able(u) {
 			return u.Name
 		}
 	}

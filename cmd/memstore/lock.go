@@ -21,7 +21,12 @@ func lockData(dir string) (unlock func() error, err error) {
 	}
 	f.Close()
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, fmt.Errorf("data directory %s is in use by another server", dir)
+		return nil, inUse(dir)
 	}
 	return nil, fmt.Errorf("lock of %s: %w", dir, err)
+}
+
+// inUse is the error of opening a data directory that a process has open.
+func inUse(dir string) error {
+	return fmt.Errorf("data directory %s is in use by another process: a server, or a repair; only one at a time may have it", dir)
 }

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -35,10 +33,13 @@ type node struct {
 	tls    *serverTLS
 
 	gatewayURL, adminURL string
-	created              bool   // the data directory was new
+	created              bool   // nothing was ever kept in the data directory
 	user, password       string // of the welcome; see firstUser
 
-	doors    []*http.Server // in the order in which they are closed
+	gatewayListener, adminListener net.Listener   // nil for a closed door
+	listeners                      []net.Listener // all of them, and the control socket's
+	doors                          []*http.Server // in the order in which they are closed
+
 	draining atomic.Bool
 	failed   chan error // a door that ended by itself
 	stop     context.CancelFunc
@@ -60,6 +61,12 @@ func start(ctx context.Context, l *Loaded, log *slog.Logger) (n *node, err error
 	if n.tls, err = l.serverTLS(); err != nil {
 		return n, usage(err)
 	}
+	if answers(l.Data) {
+		return n, inUse(l.Data)
+	}
+	if err := n.listenAll(); err != nil {
+		return n, err
+	}
 	if n.created, err = makeData(l.Data); err != nil {
 		return n, err
 	}
@@ -67,31 +74,21 @@ func start(ctx context.Context, l *Loaded, log *slog.Logger) (n *node, err error
 	if err != nil {
 		return n, err
 	}
+	control, err := listenControl(l.Data)
+	if err != nil {
+		return n, err
+	}
+	n.listeners = append(n.listeners, control)
+	// What can fail comes before this, which makes up a password that is told
+	// but once.
 	if err := n.openRealm(ctx); err != nil {
 		return n, err
 	}
 	guard := auth.NewGuard(cellar)
 	n.store = storage.New(guard)
 	n.work.Go(func() { n.sweep(work) })
-	return n, n.openDoors(work, guard)
-}
-
-// makeData makes the data directory, and reports whether it was not there or
-// empty.
-func makeData(dir string) (created bool, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return false, fmt.Errorf("data directory: %w", err)
-	}
-	f, err := os.Open(dir)
-	if err != nil {
-		return false, fmt.Errorf("data directory: %w", err)
-	}
-	defer f.Close()
-	names, err := f.Readdirnames(1)
-	if err != nil && err != io.EOF {
-		return false, fmt.Errorf("data directory: %w", err)
-	}
-	return len(names) == 0, nil
+	n.openDoors(work, guard, control)
+	return n, nil
 }
 
 // openCellar opens what keeps the bytes, and with it takes the data directory
@@ -111,6 +108,9 @@ func (n *node) openCellar() (storage.Backend, error) {
 		os.Exit(exitFault)
 	}
 	engine, err := disk.Open(n.conf.Data, o)
+	if errors.Is(err, disk.ErrLocked) {
+		return nil, inUse(n.conf.Data)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -134,11 +134,11 @@ func openRealm(ctx context.Context, l *Loaded, log *slog.Logger) (*auth.Realm, e
 	return auth.Open(ctx, filepath.Join(l.Data, controlDatabase), auth.Options{TokenLife: l.Tokens.Life, Log: log})
 }
 
-// openDoors listens wherever the configuration says. A snapshot is held no
-// longer than work lasts.
-func (n *node) openDoors(work context.Context, guard *auth.Guard) error {
+// openDoors serves at every address that is open. A snapshot is held no longer
+// than work lasts.
+func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Listener) {
 	reg := newMetrics()
-	if addr := n.conf.Gateway.Listen; addr != "" {
+	if l := n.gatewayListener; l != nil {
 		h := gateway.New(gateway.Config{
 			Store:         n.store,
 			Auth:          n.realm,
@@ -154,53 +154,16 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard) error {
 		if n.tls != nil {
 			s.TLSConfig, scheme = n.tls.config, "https"
 		}
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			return fmt.Errorf("gateway: %w", err)
-		}
 		n.gatewayURL = scheme + "://" + dialable(l.Addr())
 		n.open("gateway", s, l)
 	}
-	if addr := n.conf.Admin.Listen; addr != "" {
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			return fmt.Errorf("admin: %w", err)
-		}
+	if l := n.adminListener; l != nil {
 		n.adminURL = "http://" + dialable(l.Addr())
 		n.open("admin", adminServer(reg, n.ready), l)
 	}
-	l, err := listenControl(n.conf.Data)
-	if err != nil {
-		return err
-	}
-	control := controlServer(n.engine, n.ready, n.log)
-	control.BaseContext = func(net.Listener) context.Context { return work }
-	n.open("control", control, l)
-	return nil
-}
-
-func (n *node) open(name string, s *http.Server, l net.Listener) {
-	n.doors = append(n.doors, s)
-	n.work.Go(func() {
-		var err error
-		if s.TLSConfig != nil {
-			err = s.ServeTLS(l, "", "")
-		} else {
-			err = s.Serve(l)
-		}
-		if !errors.Is(err, http.ErrServerClosed) {
-			n.failed <- fmt.Errorf("%s: %w", name, err)
-		}
-	})
-}
-
-// dialable is the address to give to a client on this machine.
-func dialable(a net.Addr) string {
-	tcp := a.(*net.TCPAddr)
-	if tcp.IP.IsUnspecified() {
-		return fmt.Sprintf("127.0.0.1:%d", tcp.Port)
-	}
-	return tcp.String()
+	s := controlServer(n.engine, n.ready, n.log)
+	s.BaseContext = func(net.Listener) context.Context { return work }
+	n.open("control", s, control)
 }
 
 // sweep removes what has expired, until ctx ends.
@@ -254,6 +217,9 @@ func (n *node) close() error {
 	}
 	n.stop()
 	n.work.Wait()
+	for _, l := range n.listeners {
+		l.Close() // those whose doors never opened; the others are closed already
+	}
 	var errs []error
 	for i := len(n.closers) - 1; i >= 0; i-- {
 		errs = append(errs, n.closers[i]())
@@ -262,13 +228,9 @@ func (n *node) close() error {
 }
 
 // welcome is what to say about the node now that it is up.
-func (n *node) welcome() welcome {
-	data, err := filepath.Abs(n.conf.Data)
-	if err != nil {
-		data = n.conf.Data
-	}
+func (n *node) welcome(examples bool) welcome {
 	return welcome{
-		Version: version(), Data: data, Created: n.created,
+		Version: version(), Data: n.conf.Data, Created: n.created, Examples: n.created || examples,
 		Gateway: cmp.Or(strings.TrimSuffix(n.conf.Gateway.URL, "/"), n.gatewayURL), Admin: n.adminURL,
 		User: n.user, Password: n.password,
 	}

@@ -14,6 +14,7 @@ import (
 )
 
 func serveCommand() *cobra.Command {
+	var examples bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the objects in the data directory",
@@ -21,7 +22,7 @@ func serveCommand() *cobra.Command {
 
 With nothing configured it keeps everything below ~/.local/share/memstore,
 listens on loopback only, makes a user with a generated password, and prints
-commands to paste that try it out.
+commands to paste that try it out; later starts print them with --examples.
 
 SIGTERM and interrupt let running requests finish ("drain"); a second one ends at
 once. SIGHUP reads the configuration, the log level and the certificate again.`,
@@ -31,7 +32,7 @@ once. SIGHUP reads the configuration, the log level and the certificate again.`,
 			if err != nil {
 				return err
 			}
-			return serve(cmd.Context(), l, func() (*Loaded, error) { return load(cmd) }, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			return serve(cmd.Context(), l, examples, func() (*Loaded, error) { return load(cmd) }, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
 	settingFlag(cmd, "gateway", "`address` of the Swift API; empty keeps the door closed")
@@ -41,11 +42,12 @@ once. SIGHUP reads the configuration, the log level and the certificate again.`,
 	settingFlag(cmd, "admin", "`address` of /metrics, /healthz and /readyz; empty keeps the door closed")
 	settingFlag(cmd, "backend", "what keeps the objects: `disk` or memory")
 	settingFlag(cmd, "log-level", "least `level` to log: debug, info, warn or error")
+	cmd.Flags().BoolVar(&examples, "examples", false, "print commands to paste, as the first start does")
 	return cmd
 }
 
 // serve runs a node until ctx ends, and reloads it on SIGHUP.
-func serve(ctx context.Context, l *Loaded, again func() (*Loaded, error), stdout, stderr io.Writer) error {
+func serve(ctx context.Context, l *Loaded, examples bool, again func() (*Loaded, error), stdout, stderr io.Writer) error {
 	if l.Memory > 0 {
 		debug.SetMemoryLimit(int64(l.Memory))
 	}
@@ -65,7 +67,7 @@ func serve(ctx context.Context, l *Loaded, again func() (*Loaded, error), stdout
 	if err != nil {
 		return err
 	}
-	if err := n.welcome().print(stdout); err != nil {
+	if err := n.welcome(examples).print(stdout); err != nil {
 		log.Warn("welcome not printed", "error", err)
 	}
 	notifySystemd("READY=1")

@@ -221,7 +221,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("URL", url)
 	ts.Setenv("ADMIN", value(`admin +(http\S*)/metrics`))
 	ts.Setenv("ST_AUTH", url+"/auth/v1.0")
-	ts.Setenv("ST_USER", value(`ST_USER=(\S+)`))
+	ts.Setenv("ST_USER", value(`(?m)user passwd --data .* (\S+)$`))
 	if p := value(`(?m)^  password +(\S+)`); p != "" {
 		ts.Setenv("ST_KEY", p)
 	}

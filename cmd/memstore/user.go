@@ -72,14 +72,14 @@ The password is asked for, unless one of --password-stdin, --generate and
 			if err != nil {
 				return err
 			}
-			return withRealm(cmd, true, func(ctx context.Context, realm *auth.Realm) error {
+			return withRealm(cmd, true, func(ctx context.Context, realm *auth.Realm, dir string) error {
 				if err := realm.AddUser(ctx, u, password); err != nil {
 					return err
 				}
 				if generated {
-					return say(cmd, "user %s added, with the password %s", u.Name, password)
+					return say(cmd, "user %s added in %s, with the password %s", u.Name, dir, password)
 				}
-				return say(cmd, "user %s added", u.Name)
+				return say(cmd, "user %s added in %s", u.Name, dir)
 			})
 		},
 	}
@@ -133,7 +133,7 @@ func userListCommand() *cobra.Command {
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			account := strings.Join(args, "")
-			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm) error {
+			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
 				users, err := realm.Users(ctx, account)
 				if err != nil {
 					return err
@@ -176,7 +176,7 @@ func userPasswdCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm) error {
+			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
 				if err := realm.SetPassword(ctx, name, password); err != nil {
 					return err
 				}
@@ -200,7 +200,7 @@ func changeUser(verb, short, done string, f func(context.Context, *auth.Realm, s
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := auth.FullName(args[0])
-			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm) error {
+			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
 				if err := f(ctx, realm, name); err != nil {
 					return err
 				}
@@ -227,7 +227,7 @@ func keyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm) error {
+			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
 				for n := 0; ; n++ {
 					key, comment, _, rest, err := ssh.ParseAuthorizedKey(text)
 					if err != nil && n > 0 {
@@ -251,7 +251,7 @@ func keyCommand() *cobra.Command {
 		Short: "List keys, or those of one user",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm) error {
+			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
 				keys, err := realm.Keys(ctx, auth.FullName(strings.Join(args, "")))
 				if err != nil {
 					return err
@@ -271,7 +271,7 @@ func keyCommand() *cobra.Command {
 		Args:  cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := auth.FullName(args[0])
-			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm) error {
+			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
 				if err := realm.RemoveKey(ctx, name, args[1]); err != nil {
 					return err
 				}

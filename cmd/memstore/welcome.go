@@ -10,7 +10,8 @@ import (
 type welcome struct {
 	Version  string
 	Data     string
-	Created  bool // the data directory is new
+	Created  bool // nothing was ever kept in the data directory
+	Examples bool // commands to paste are wanted
 	Gateway  string
 	Admin    string // URLs; "" for a closed door
 	User     string // whom the commands are for; "" if there is nobody yet
@@ -27,7 +28,7 @@ func (m welcome) print(w io.Writer) error {
 	fmt.Fprintf(&b, "memstore %s, data in %s%s\n", m.Version, m.Data, state)
 	if m.Password != "" {
 		fmt.Fprintf(&b, "  user         %s\n", m.User)
-		fmt.Fprintf(&b, "  password     %s    (shown once; \"memstore user passwd %s\" changes it)\n", m.Password, m.User)
+		fmt.Fprintf(&b, "  password     %s    (shown once)\n", m.Password)
 	}
 	if m.Gateway != "" {
 		fmt.Fprintf(&b, "  Swift        %s/auth/v1.0\n", m.Gateway)
@@ -36,10 +37,18 @@ func (m welcome) print(w io.Writer) error {
 	if m.Admin != "" {
 		fmt.Fprintf(&b, "  admin        %s/metrics\n", m.Admin)
 	}
+	data := quote(m.Data)
 	switch {
 	case m.User == "":
-		fmt.Fprintf(&b, "\nThere are no users yet: memstore user add --data %s --admin ACCOUNT:USER\n", m.Data)
-	case m.Gateway != "":
+		fmt.Fprintf(&b, "\nThere are no users yet: memstore user add --data %s --admin ACCOUNT:USER\n", data)
+	case !m.Examples:
+		fmt.Fprintf(&b, "  new password memstore user passwd --data %s %s\n", data, quote(m.User))
+	default:
+		fmt.Fprintf(&b, "  new password memstore user passwd --data %s %s\n", data, quote(m.User))
+		fmt.Fprintf(&b, "  another user memstore user add --data %s --admin ACCOUNT:USER\n", data)
+		if m.Gateway == "" {
+			break
+		}
 		b.WriteString("\nTo try it, paste into another terminal:\n")
 		for _, s := range m.trials() {
 			fmt.Fprintf(&b, "\n  # %s\n", s.client)
@@ -60,7 +69,8 @@ type trial struct {
 }
 
 // trials are the commands that serve prints, that README.md shows and that the
-// tests run: nowhere else are they written down.
+// tests run: nowhere else are they written down. They take away again what they
+// made, and so keep to names that nobody else gives to anything.
 func (m welcome) trials() []trial {
 	password := m.Password
 	if password == "" {
@@ -70,29 +80,31 @@ func (m welcome) trials() []trial {
 	return []trial{
 		{"first", []string{
 			"export ST_AUTH=" + m.Gateway + "/auth/v1.0 ST_USER=" + quote(m.User) + " ST_KEY=" + quote(password),
-			"echo 'Hello, Memstore!' > hello.txt",
+			"echo 'Hello, Memstore!' > memstore-demo.txt",
 		}},
 		{"swift (python3-swiftclient)", []string{
-			"swift upload pictures hello.txt",
-			"swift list pictures",
-			"swift download pictures hello.txt --output -",
-			"swift delete pictures",
+			"swift upload memstore-demo-swift memstore-demo.txt",
+			"swift list memstore-demo-swift",
+			"swift download memstore-demo-swift memstore-demo.txt --output -",
+			"swift delete memstore-demo-swift",
 		}},
 		{"rclone", []string{
-			"rclone --swift-env-auth copy hello.txt :swift:backup/docs",
-			"rclone --swift-env-auth lsl :swift:backup",
-			"rclone --swift-env-auth cat :swift:backup/docs/hello.txt",
-			"rclone --swift-env-auth purge :swift:backup",
+			"rclone --swift-env-auth copy memstore-demo.txt :swift:memstore-demo-rclone/docs",
+			"rclone --swift-env-auth lsl :swift:memstore-demo-rclone",
+			"rclone --swift-env-auth cat :swift:memstore-demo-rclone/docs/memstore-demo.txt",
+			"rclone --swift-env-auth deletefile :swift:memstore-demo-rclone/docs/memstore-demo.txt",
+			"rclone --swift-env-auth rmdir :swift:memstore-demo-rclone",
 		}},
 		{"curl", []string{
 			`TOKEN=$(curl -sfi -H "X-Auth-User: $ST_USER" -H "X-Auth-Key: $ST_KEY" "$ST_AUTH" | tr -d '\r' | sed -n 's/^x-auth-token: //Ip')`,
-			"URL=" + m.Gateway + "/v1/AUTH_" + account,
-			`curl -sf -H "X-Auth-Token: $TOKEN" -X PUT "$URL/www"`,
-			`curl -sf -H "X-Auth-Token: $TOKEN" -T hello.txt "$URL/www/hello.txt"`,
-			`curl -sf -H "X-Auth-Token: $TOKEN" "$URL/www?format=json"`,
-			`curl -sf -H "X-Auth-Token: $TOKEN" "$URL/www/hello.txt"`,
-			`curl -sf -H "X-Auth-Token: $TOKEN" -X DELETE "$URL/www/hello.txt"`,
-			`curl -sf -H "X-Auth-Token: $TOKEN" -X DELETE "$URL/www"`,
+			"URL=" + m.Gateway + "/v1/AUTH_" + account + "/memstore-demo-curl",
+			`curl -sf -H "X-Auth-Token: $TOKEN" -X PUT "$URL"`,
+			`curl -sf -H "X-Auth-Token: $TOKEN" -T memstore-demo.txt "$URL/hello.txt"`,
+			`curl -sf -H "X-Auth-Token: $TOKEN" "$URL?format=json"; echo`,
+			`curl -sf -H "X-Auth-Token: $TOKEN" "$URL/hello.txt"`,
+			`curl -sf -H "X-Auth-Token: $TOKEN" -X DELETE "$URL/hello.txt"`,
+			`curl -sf -H "X-Auth-Token: $TOKEN" -X DELETE "$URL"`,
+			"rm memstore-demo.txt",
 		}},
 	}
 }
