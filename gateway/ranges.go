@@ -3,6 +3,7 @@ package gateway
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -131,13 +132,10 @@ func after(a, b stretch) bool {
 	return a.offset > b.offset || a.offset == b.offset && a.length > b.length
 }
 
-// overlap reports whether an end of one lies within the other. Equal stretches
-// do not count, in Swift.
+// overlap reports whether two stretches have a byte in common. (Swift lets equal
+// ones pass, so that one small request can have an object sent fifty times.)
 func overlap(a, b stretch) bool {
-	aEnd, bEnd := a.offset+a.length, b.offset+b.length
-	within := func(x, from, to int64) bool { return from < x && x < to }
-	return within(b.offset, a.offset, aEnd) || within(bEnd, a.offset, aEnd) ||
-		within(a.offset, b.offset, bEnd) || within(aEnd, b.offset, bEnd)
+	return a.offset < b.offset+b.length && b.offset < a.offset+a.length
 }
 
 func contentRange(offset, length, size int64) string {
@@ -158,72 +156,90 @@ func (c *call) answerRange(in *storage.Info) error {
 	return nil
 }
 
-// getRanges sends several stretches of an object in one answer of parts. All
-// of them are opened before the first byte is sent, and must be of one
-// version: parts of two different objects would look like one that never was.
+// getRanges sends several stretches of an object in one answer of parts, all of
+// one version: parts of two different objects would look like one that never
+// was. However many they are, it never has more than one reader open.
 func (c *call) getRanges(spans []span) error {
 	for {
-		rc, in, err := c.g.Store.Open(c.ctx, c.path, storage.All)
-		if err != nil {
-			return c.absent(err)
+		again, err := c.tryRanges(spans)
+		if err != nil || !again {
+			return err
 		}
-		list := stretches(spans, in.Size)
-		if status := judge(c.r.Header, &in); status != 0 {
-			rc.Close()
-			return c.answerCondition(status, &in)
+		if err := c.ctx.Err(); err != nil {
+			return err
 		}
-		switch {
-		case len(list) == 0:
-			rc.Close()
-			return c.answerRange(&in)
-		case in.Size == 0:
-			rc.Close()
-			c.describe(&in)
-			return c.empty()
+	}
+}
+
+// tryRanges reports whether the object changed before anything was answered.
+func (c *call) tryRanges(spans []span) (again bool, err error) {
+	rc, in, err := c.g.Store.Open(c.ctx, c.path, storage.All)
+	if err != nil {
+		return false, c.absent(err)
+	}
+	defer func() { rc.Close() }()
+	list := stretches(spans, in.Size)
+	if status := judge(c.r.Header, &in); status != 0 {
+		return false, c.answerCondition(status, &in)
+	}
+	switch {
+	case len(list) == 0:
+		return false, c.answerRange(&in)
+	case in.Size == 0:
+		c.describe(&in)
+		return false, c.empty()
+	}
+	if anywhere, ok := rc.(io.ReaderAt); ok && len(list) > 1 {
+		return false, c.sendParts(&in, list, func(s stretch) (io.Reader, error) {
+			return io.NewSectionReader(anywhere, s.offset, s.length), nil
+		})
+	}
+	// Where a reader knows no way but forward each part is opened when its turn
+	// comes, and a lone one goes out by the quickest road there is.
+	rc.Close()
+	if rc, again, err = c.openStretch(list[0], in.Version); again || err != nil {
+		return again, err
+	}
+	if len(list) == 1 {
+		c.describe(&in)
+		c.set("Content-Range", contentRange(list[0].offset, list[0].length, in.Size))
+		return false, c.send(http.StatusPartialContent, rc, list[0].length)
+	}
+	opened := true
+	return false, c.sendParts(&in, list, func(s stretch) (io.Reader, error) {
+		if opened {
+			opened = false
+			return rc, nil
 		}
 		rc.Close()
-		readers, ok, err := c.openAll(list, in.Version)
-		if err == nil && ok {
-			err = c.sendParts(&in, list, readers)
+		var changed bool
+		if rc, changed, err = c.openStretch(s, in.Version); changed {
+			err = storage.Wrap("get", c.path, errChanged)
 		}
-		for _, r := range readers {
-			r.Close()
-		}
-		if err != nil || ok {
-			return err
-		}
-		if err := c.ctx.Err(); err != nil { // it changed meanwhile; once more
-			return err
-		}
-	}
+		return rc, err
+	})
 }
 
-// openAll opens the stretches of an object, and reports whether all are of
-// this version. What it has opened is the caller's to close in any case.
-func (c *call) openAll(list []stretch, version uint64) (readers []io.ReadCloser, same bool, err error) {
-	for _, s := range list {
-		rc, in, err := c.g.Store.Open(c.ctx, c.path, storage.Range{Offset: s.offset, Length: s.length})
-		if rc != nil {
-			readers = append(readers, rc)
-		}
-		if in.Version != 0 && in.Version != version {
-			return readers, false, nil
-		}
-		if err != nil {
-			return readers, false, err
-		}
+// errChanged breaks off an answer whose object is not the same any more.
+var errChanged = errors.New("changed between two parts of an answer")
+
+// openStretch opens a part of an object, and reports whether it is of another
+// version by now. The reader is never nil, so that it can be closed.
+func (c *call) openStretch(s stretch, version uint64) (_ io.ReadCloser, changed bool, err error) {
+	rc, in, err := c.g.Store.Open(c.ctx, c.path, storage.Range{Offset: s.offset, Length: s.length})
+	if rc == nil {
+		rc = http.NoBody
 	}
-	return readers, true, nil
+	if in.Version != 0 && in.Version != version {
+		return rc, true, nil
+	}
+	return rc, false, err
 }
 
-// sendParts answers with the stretches that readers read: one alone as such,
-// several as multipart/byteranges.
-func (c *call) sendParts(in *storage.Info, list []stretch, readers []io.ReadCloser) error {
+// sendParts answers with several stretches as multipart/byteranges. part is
+// called for the reader of each when its turn has come.
+func (c *call) sendParts(in *storage.Info, list []stretch, part func(stretch) (io.Reader, error)) error {
 	c.describe(in)
-	if len(list) == 1 {
-		c.set("Content-Range", contentRange(list[0].offset, list[0].length, in.Size))
-		return c.send(http.StatusPartialContent, readers[0], list[0].length)
-	}
 	var lot [16]byte
 	rand.Read(lot[:])
 	boundary := hex.EncodeToString(lot[:])
@@ -237,10 +253,14 @@ func (c *call) sendParts(in *storage.Info, list []stretch, readers []io.ReadClos
 	c.set("Content-Length", strconv.FormatInt(total, 10))
 	c.w.WriteHeader(http.StatusPartialContent)
 	for i, s := range list {
+		r, err := part(s)
+		if err != nil {
+			return err
+		}
 		if _, err := c.w.WriteString(heads[i]); err != nil {
 			return storage.Wrap("get", c.path, err)
 		}
-		if err := c.stream(readers[i], s.length); err != nil {
+		if err := c.stream(r, s.length); err != nil {
 			return err
 		}
 		if _, err := c.w.WriteString("\r\n"); err != nil {
