@@ -14,8 +14,10 @@ import (
 )
 
 // space judges what there is room for. The file system is asked at most once a
-// second; in between, what was written since counts as taken, and so does what
-// running uploads have announced.
+// second; in between, what was written since counts as taken. What running
+// uploads are granted ahead of their bytes counts as taken against others that
+// want the like, but not against small changes: otherwise whoever announces
+// much and sends nothing would stop all work.
 //
 // Three lines are drawn. Above the reserve everything is allowed. Below it
 // only removals are, which need a little room themselves. When even that is
@@ -28,29 +30,42 @@ type space struct {
 	inodes  int64
 	floor   int64 // bytes that a removal may still need, at worst
 	ballast int64 // size of the file
+	small   int64 // up to so many bytes an upload is judged as a change of metadata is
 
 	mu       sync.Mutex // guards what follows
 	asked    time.Time
 	free     int64 // as of asked
 	nodes    int64
 	since    int64 // written after asked
-	promised int64
-	released bool // the ballast is gone
-	full     bool // said so in the log
+	promised int64 // granted ahead to all running uploads
+	released bool  // the ballast is gone
+	full     bool  // said so in the log
 }
 
 // A promise is what an upload has been granted and not used up.
 type promise struct {
-	left int64
+	left    int64 // granted, and not used yet
+	used    int64
+	further int64 // announced beyond what is granted and used; 0 if that is unknown
 }
 
-// ahead is how much an upload of unknown size takes at once.
-const ahead = 1 << 20
+// An upload is granted as much ahead of its bytes as it has brought, up to
+// this. So one that brings nothing holds nothing.
+const aheadMost = 64 << 20
+
+// ahead is how much is granted to an upload beyond the n bytes that it brings.
+func (p *promise) ahead(n int64) int64 {
+	window := min(p.used+n, aheadMost)
+	if p.further > 0 {
+		window = min(window, max(p.further-n, 0))
+	}
+	return window
+}
 
 func newSpace(dir string, o Options) (*space, error) {
 	s := &space{
 		dir: dir, log: o.Log, reserve: o.Reserve, inodes: o.ReserveInodes,
-		floor: 2*o.MemTable + 4<<20, ballast: o.Ballast,
+		floor: 2*o.MemTable + 4<<20, ballast: o.Ballast, small: max(o.InlineLimit, 0),
 	}
 	_, size, _, err := freeSpace(dir)
 	if err != nil {
@@ -123,7 +138,7 @@ func (s *space) drop() {
 	s.asked = time.Time{}
 }
 
-// left is how much room there is, all promises kept.
+// left is how much room there is.
 func (s *space) left() (bytes, inodes int64, err error) {
 	if now := time.Now(); now.Sub(s.asked) >= time.Second || now.Before(s.asked) {
 		free, _, nodes, err := freeSpace(s.dir)
@@ -139,26 +154,31 @@ func (s *space) left() (bytes, inodes int64, err error) {
 				s.log.Info("there is room again; the ballast is in place")
 			}
 		}
+		s.sayFull()
 	}
-	return s.free - s.since - s.promised, s.nodes, nil
+	return s.free - s.since, s.nodes, nil
 }
 
-// grant takes n bytes, or says that there is no room for them.
-func (s *space) grant(n int64) error {
+// sayFull tells the log when new data begins to be refused, and when that ends.
+func (s *space) sayFull() {
+	full := s.free < s.reserve+1<<20 || s.nodes >= 0 && s.nodes < s.inodes
+	switch {
+	case full && !s.full:
+		s.log.Warn("no room: new data is refused", "free", s.free, "reserve", s.reserve, "inodes", s.nodes)
+	case s.full && !full:
+		s.log.Info("there is room: new data is taken")
+	}
+	s.full = full
+}
+
+// fits says whether there is room for n bytes beside others that are taken.
+func (s *space) fits(n, others int64) error {
 	bytes, inodes, err := s.left()
 	if err != nil {
 		return err
 	}
-	if bytes-n < s.reserve || inodes >= 0 && inodes < s.inodes {
-		if !s.full {
-			s.full = true
-			s.log.Warn("no room: new data is refused", "free", bytes, "reserve", s.reserve, "inodes", inodes)
-		}
+	if bytes-others-n < s.reserve || inodes >= 0 && inodes < s.inodes {
 		return storage.ErrNoSpace
-	}
-	if s.full && n <= ahead {
-		s.full = false
-		s.log.Info("there is room: new data is taken")
 	}
 	return nil
 }
@@ -167,7 +187,11 @@ func (s *space) grant(n int64) error {
 func (s *space) admit(n int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.grant(n)
+	err := s.fits(n, 0)
+	if err == nil {
+		s.since += n
+	}
+	return err
 }
 
 // admitRemove judges a change that takes something away.
@@ -178,7 +202,7 @@ func (s *space) admitRemove() error {
 	if err != nil {
 		return err
 	}
-	if bytes+s.promised >= s.floor {
+	if bytes >= s.floor {
 		return nil
 	}
 	if !s.released {
@@ -187,21 +211,21 @@ func (s *space) admitRemove() error {
 			return err
 		}
 	}
-	if bytes+s.promised < s.floor/2 {
+	if bytes < s.floor/2 {
 		return storage.ErrNoSpace
 	}
 	return nil
 }
 
-// promise reserves room for an upload that says it has n bytes.
+// promise admits an upload that says it has n bytes, if there is room for them
+// when it is alone. It is granted nothing before it brings something.
 func (s *space) promise(p *promise, n int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.grant(n); err != nil {
+	if err := s.fits(n, 0); err != nil {
 		return err
 	}
-	p.left = n
-	s.promised += n
+	p.further = n
 	return nil
 }
 
@@ -211,16 +235,35 @@ func (s *space) use(p *promise, n int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if n > p.left {
-		more := max(n-p.left, min(ahead, 4*n))
-		if err := s.grant(more); err != nil {
+		if err := s.grant(p, n-p.left); err != nil {
 			return err
 		}
-		p.left += more
-		s.promised += more
 	}
 	p.left -= n
+	p.used += n
 	s.promised -= n
 	s.since += n
+	return nil
+}
+
+// grant adds n bytes to a promise, and as many ahead of them as there are.
+func (s *space) grant(p *promise, n int64) error {
+	others := s.promised
+	if p.used+p.left+n <= s.small {
+		others = 0
+	}
+	more := n + p.ahead(n)
+	err := s.fits(more, others)
+	if errors.Is(err, storage.ErrNoSpace) {
+		more = n
+		err = s.fits(more, others)
+	}
+	if err != nil {
+		return err
+	}
+	p.left += more
+	p.further = max(p.further-more, 0)
+	s.promised += more
 	return nil
 }
 

@@ -253,3 +253,86 @@ func TestRestoreFromReadOnly(t *testing.T) {
 	}
 	wantAll(t, open(t, back, small(t)), all)
 }
+
+// TestAnnouncedIsNotTaken: who announces much and brings little keeps no room
+// from anybody.
+func TestAnnouncedIsNotTaken(t *testing.T) {
+	dir := smallDisk(t, "size=96m")
+	b := open(t, dir, tight(t))
+	defer b.Close()
+	place(t, b)
+	var idle []storage.Writer
+	for i := range 20 {
+		w, err := b.Create(t.Context(), storage.Info{Path: path(fmt.Sprint("idle", i)), Size: 40 << 20})
+		if err != nil {
+			t.Fatalf("upload %d that fits when it is alone: %v", i, err)
+		}
+		defer w.Close()
+		if _, err := w.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, w)
+	}
+	put(t, b, path("small"), []byte("hi"))
+	put(t, b, path("large"), content(1, 1<<20))
+	if _, err := b.Make(t.Context(), storage.Path{Account: path("").Account, Container: "other"}, nil); err != nil {
+		t.Errorf("Make beside idle uploads: %v", err)
+	}
+	if _, err := b.Update(t.Context(), storage.Info{Path: path("small"), Meta: storage.Meta{"A": "1"}}, storage.Cond{}); err != nil {
+		t.Errorf("Update beside idle uploads: %v", err)
+	}
+	if _, err := b.Create(t.Context(), storage.Info{Path: path("huge"), Size: 90 << 20}); !errors.Is(err, storage.ErrNoSpace) {
+		t.Errorf("Create of what does not fit alone: %v, want ErrNoSpace", err)
+	}
+
+	// Together they are refused where the disk ends, not before.
+	written := 0
+	var err error
+	for err == nil {
+		for _, w := range idle {
+			b.space.expire()
+			if _, err = w.Write(content(2, 1<<20)); err != nil {
+				break
+			}
+			written++
+		}
+	}
+	if !errors.Is(err, storage.ErrNoSpace) || written < 40 {
+		t.Errorf("after %d MiB: %v, want ErrNoSpace", written, err)
+	}
+	if _, err := write(t.Context(), b, path("large2"), content(1, 8<<20), ""); !errors.Is(err, storage.ErrNoSpace) {
+		t.Errorf("put of 8 MiB beside uploads that have filled the disk: %v, want ErrNoSpace", err)
+	}
+	if free, _, _, err := freeSpace(dir); err != nil || free < 15<<20 {
+		t.Errorf("%d bytes are free, %v; the reserve of 16 MiB was taken", free, err)
+	}
+	for _, w := range idle {
+		w.Close()
+	}
+	if b.space.promised != 0 {
+		t.Errorf("%d bytes are still promised", b.space.promised)
+	}
+}
+
+// TestAheadIsEarned: what an upload is granted beyond its bytes is no more than
+// it has brought, nor than is still to come.
+func TestAheadIsEarned(t *testing.T) {
+	s := &space{log: quiet, dir: t.TempDir()}
+	var p promise
+	if err := s.promise(&p, 300<<20); err != nil || p.left != 0 {
+		t.Fatalf("promise: %v, %d bytes are held before one has come", err, p.left)
+	}
+	for used := int64(0); used < 300<<20; used += 1 << 20 {
+		if err := s.use(&p, 1<<20); err != nil {
+			t.Fatal(err)
+		}
+		came := used + 1<<20
+		if most := min(came, aheadMost, 300<<20-came); p.left > most || p.left < 0 {
+			t.Fatalf("after %d bytes %d are held, want at most %d", came, p.left, most)
+		}
+	}
+	s.release(&p)
+	if s.promised != 0 {
+		t.Errorf("at the end %d bytes are promised", s.promised)
+	}
+}

@@ -2,7 +2,7 @@ package disk
 
 // Status is how a Backend is, for health checks and metrics.
 type Status struct {
-	Free        int64  // bytes that the disk has left, all promises to uploads kept
+	Free        int64  // bytes that the disk has left
 	Reserve     int64  // below so many, new data is refused
 	Inodes      int64  // that the disk has left; negative if it does not count them
 	Full        bool   // new data is refused for want of room
