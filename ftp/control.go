@@ -69,7 +69,7 @@ func foreign(line []byte) bool {
 	}
 	verb, rest, _ := bytes.Cut(line, []byte(" "))
 	switch string(bytes.ToUpper(verb)) {
-	case "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "PRI", "HELO", "EHLO":
+	case "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "PRI", "HELO", "EHLO", "PROXY":
 		return true
 	}
 	return bytes.Contains(rest, []byte(" HTTP/"))

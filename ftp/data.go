@@ -49,8 +49,8 @@ func (l *dataListener) Accept() (net.Conn, error) {
 		}
 		d := &dataConn{Conn: conn, raw: conn, timeout: l.c.dataTimeout}
 		if l.private {
-			d.tls = newTLS(conn, l.c.srv.config())
-			d.Conn = d.tls
+			d.tls, d.under = newTLS(conn, l.c.srv.config())
+			d.Conn, d.lenient = d.tls, l.c.srv.LenientTLS
 		}
 		if !l.hold(d) {
 			conn.Close()
@@ -113,6 +113,8 @@ type dataConn struct {
 	net.Conn // TLS, or raw
 	raw      net.Conn
 	tls      *tls.Conn // nil in the clear
+	under    *underTLS // what tls is over
+	lenient  bool      // about how TLS ends
 	timeout  time.Duration
 
 	agreed                bool // the handshake was made
@@ -151,6 +153,9 @@ func (d *dataConn) Read(p []byte) (int, error) {
 	d.renew(&d.readUntil, d.raw.SetReadDeadline)
 	n, err := d.Conn.Read(p)
 	d.moved.Add(int64(n))
+	if err == io.EOF && d.tls != nil && d.under.ended && !d.lenient {
+		err = io.ErrUnexpectedEOF // without TLS's goodbye
+	}
 	return n, d.fail(err)
 }
 
@@ -213,7 +218,9 @@ func (d *dataConn) handshake() error {
 	d.agreed = true
 	d.raw.SetDeadline(time.Now().Add(min(handshakeTimeout, d.timeout)))
 	d.readUntil, d.writeUntil = time.Time{}, time.Time{}
-	return d.fail(agree(d.tls))
+	err := d.tls.Handshake()
+	d.under.agreed = true
+	return d.fail(err)
 }
 
 // A plainConn is a data connection in the clear, over which the kernel can send

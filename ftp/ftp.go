@@ -57,6 +57,11 @@ type Server struct {
 	// another machine must not come in the clear.
 	RequireTLS Requirement
 
+	// LenientTLS takes an upload for whole that ends without TLS's goodbye, as
+	// those of some old clients do. Somebody on the way can then cut one short,
+	// and nobody notices.
+	LenientTLS bool
+
 	// Passive is the range of ports for data connections; any port if zero.
 	Passive PortRange
 

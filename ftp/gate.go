@@ -12,24 +12,17 @@ import (
 // A gate counts those on their way in and those who are in.
 //
 // Against connections that never log in it does not shut: when all places for
-// those who have not are taken, the newcomer gets the place of one that has come
-// least far; of those, one of the address that holds the most places; and of
-// those, the one that came first. One whose password is being judged never has
-// to go.
+// those who have not are taken, the newcomer gets the place of one of the address
+// that holds the most; of those, the one that came first. What a client has said
+// so far counts for nothing, as anybody can say it. One whose password is being
+// judged never has to go.
 type gate struct {
-	mu         sync.Mutex // guards what follows, and stage and counted of sessions
+	mu         sync.Mutex // guards what follows, and judging and counted of sessions
 	entering   []*session
 	inside     int
 	perAddress map[netip.Prefix]int
 	perUser    map[string]int
 }
-
-// stages of a session on its way in.
-const (
-	stageGreeting = iota // nothing was heard of it
-	stageAsking          // it has said who it is
-	stageJudging         // its password is being judged
-)
 
 // Why somebody who may come in cannot.
 var (
@@ -75,24 +68,26 @@ func (g *gate) victim() *session {
 	})
 }
 
-// rank is how far a session has come, where the newest stands just before those
-// who must not go.
+// rank is the order in which sessions may have to go.
 func rank(c, newest *session) int {
-	if c == newest {
-		return 2*stageJudging - 1
+	switch {
+	case c.judging:
+		return 2
+	case c == newest:
+		return 1
 	}
-	return 2 * c.stage
+	return 0
 }
 
 func (g *gate) remove(c *session) {
 	g.entering = slices.DeleteFunc(g.entering, func(e *session) bool { return e == c })
 }
 
-// reach records how far c has come.
-func (g *gate) reach(c *session, stage int) {
+// judge records whether c's password is being judged.
+func (g *gate) judge(c *session, judging bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	c.stage = stage
+	c.judging = judging
 }
 
 // admit counts c, who has shown that he is user, among those inside; an error

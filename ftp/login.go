@@ -25,11 +25,12 @@ func (s *Server) config() *tls.Config {
 
 // secure begins to speak TLS on the control connection.
 func (c *session) secure() error {
-	t := newTLS(c.nc, c.srv.config())
+	t, under := newTLS(c.nc, c.srv.config())
 	c.nc.SetDeadline(time.Now().Add(handshakeTimeout))
-	if err := agree(t); err != nil {
+	if err := t.Handshake(); err != nil {
 		return err
 	}
+	under.agreed = true
 	c.nc.SetDeadline(time.Time{})
 	c.conn = t
 	c.secured.Store(true)
@@ -103,7 +104,6 @@ func (c *session) userName(cmd command) {
 		c.refuse(errClear)
 	default:
 		c.name = cmd.arg
-		c.srv.gate.reach(c, stageAsking)
 		c.reply(331, "and the password?")
 	}
 }
@@ -147,8 +147,8 @@ func (c *session) password(cmd command) {
 
 // enter judges an attempt, and opens what it brings.
 func (c *session) enter(a Attempt, password string) (err error) {
-	c.srv.gate.reach(c, stageJudging)
-	defer c.srv.gate.reach(c, stageAsking)
+	c.srv.gate.judge(c, true)
+	defer c.srv.gate.judge(c, false)
 	login, err := c.judgeLogin(a, password)
 	if err != nil {
 		return err

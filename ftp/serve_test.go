@@ -215,19 +215,31 @@ func (c *client) ended() {
 // data announces a data connection by EPSV and makes it.
 func (c *client) data() net.Conn {
 	c.t.Helper()
+	conn := c.connect(c.announce())
+	if c.private != nil {
+		return tls.Client(conn, c.private)
+	}
+	return conn
+}
+
+// announce is where EPSV says that data connections go.
+func (c *client) announce() string {
+	c.t.Helper()
 	text := c.want("EPSV", 229)
 	_, text, _ = strings.Cut(text, "(|||")
 	port, _, _ := strings.Cut(text, "|")
 	host, _, _ := net.SplitHostPort(c.conn.RemoteAddr().String())
-	conn, err := net.Dial("tcp", net.JoinHostPort(host, port))
+	return net.JoinHostPort(host, port)
+}
+
+func (c *client) connect(to string) net.Conn {
+	c.t.Helper()
+	conn, err := net.Dial("tcp", to)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	conn.SetDeadline(time.Now().Add(20 * time.Second))
 	c.t.Cleanup(func() { conn.Close() })
-	if c.private != nil {
-		return tls.Client(conn, c.private)
-	}
 	return conn
 }
 

@@ -33,7 +33,7 @@ type session struct {
 	source netip.Prefix
 	log    *slog.Logger
 
-	stage   int     // how far the login has come; guarded by gate.mu
+	judging bool    // its password is; guarded by gate.mu
 	counted *string // the user it is counted under; guarded by gate.mu
 
 	// The context lives as long as the session and everything it has open:
@@ -384,6 +384,8 @@ func (c *session) judge(t *task, r *reply) {
 		}
 	case t.aborted:
 		set(errAborted)
+	case t.transfer && r.code == 425:
+		set(errNoData)
 	case lost != nil:
 		if no, known := toRefusal(lost); known && no == errStalled {
 			set(errStalled)
@@ -397,8 +399,6 @@ func (c *session) judge(t *task, r *reply) {
 				slog.String("verb", t.verb), slog.String("path", t.arg), slog.String("err", fault.Error()))
 		}
 		set(no)
-	case t.transfer && r.code == 425:
-		set(errNoData)
 	case t.transfer && !t.started:
 		set(errPassive)
 	case t.transfer:
