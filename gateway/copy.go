@@ -172,9 +172,6 @@ func (c *call) target(source *storage.Info, to storage.Path) (storage.Info, stor
 	if err != nil {
 		return storage.Info{}, cond, err
 	}
-	if err := lacking(c.r); err != nil {
-		return storage.Info{}, cond, err
-	}
 	in := storage.Info{Path: to, Size: source.Size}
 	if in.Meta, err = objects.fromHeader(h, true); err != nil {
 		return in, cond, err

@@ -242,6 +242,9 @@ func (c *call) serve(rest string) error {
 	if !path.IsAccount() && c.r.Header["Origin"] != nil {
 		c.origin = c.askOrigin()
 	}
+	if err := lacking(c.r, path); err != nil {
+		return c.unlessForbidden(err)
+	}
 	err = v(c)
 	if said := (*storage.Refusal)(nil); errors.As(err, &said) {
 		return c.unlessForbidden(err) // the Store judges metadata before it asks the guard

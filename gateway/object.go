@@ -170,9 +170,6 @@ func (c *call) upload() (in storage.Info, cond storage.Cond, err error) {
 	if cond, err = onlyIfAbsent(h); err != nil {
 		return in, cond, err
 	}
-	if err := lacking(c.r); err != nil {
-		return in, cond, err
-	}
 	in = storage.Info{Path: c.path, Size: c.r.ContentLength}
 	if in.Size > c.g.MaxObjectSize {
 		return in, cond, errTooLarge
@@ -205,22 +202,6 @@ func onlyIfAbsent(h http.Header) (storage.Cond, error) {
 	return storage.Cond{Absent: true}, nil
 }
 
-// lacking refuses uploads that rely on a feature which is not there. To store
-// them as if they were plain objects would lose what the client meant.
-func lacking(r *http.Request) error {
-	for _, header := range []string{"X-Object-Manifest", "X-Symlink-Target"} {
-		if r.Header[header] != nil {
-			return &refusal{status: http.StatusNotImplemented, text: header + " is not supported by this server.", kind: plain}
-		}
-	}
-	if r.URL.RawQuery != "" {
-		if v, _ := param(r.URL.RawQuery, "multipart-manifest"); v == "put" {
-			return &refusal{status: http.StatusNotImplemented, text: "multipart-manifest is not supported by this server.", kind: plain}
-		}
-	}
-	return nil
-}
-
 // postObject replaces the metadata of an object.
 func (c *call) postObject() error {
 	in := storage.Info{Path: c.path}
@@ -229,9 +210,6 @@ func (c *call) postObject() error {
 		return c.unlessForbidden(err)
 	}
 	if in.DeleteAt, err = expiry(c.r.Header, c.begun); err != nil {
-		return c.unlessForbidden(err)
-	}
-	if err := lacking(c.r); err != nil {
 		return c.unlessForbidden(err)
 	}
 	in.Type = c.r.Header.Get("Content-Type")

@@ -77,9 +77,9 @@ func TestUploadRefused(t *testing.T) {
 		put(400, "Total metadata too large; max 4096", wide...),
 		put(400, "Invalid Content-Type", "Content-Type: a/\xff"),
 		put(400, "Invalid Content-Type, swift_* is not a valid parameter name.", "Content-Type: a/b; swift_bytes=3"),
-		put(501, "X-Object-Manifest is not supported by this server.", "X-Object-Manifest: c/p"),
-		put(501, "X-Symlink-Target is not supported by this server.", "X-Symlink-Target: c/o"),
-		{method: "PUT", target: "/v1/AUTH_ann/c/o?multipart-manifest=put", body: "[]", status: 501},
+		put(400, "X-Object-Manifest is not supported by this server.", "X-Object-Manifest: c/p"),
+		put(400, "X-Symlink-Target is not supported by this server.", "X-Symlink-Target: c/o"),
+		{method: "PUT", target: "/v1/AUTH_ann/c/o?multipart-manifest=put", body: "[]", status: 400, text: "multipart-manifest is not supported by this server."},
 		{method: "PUT", target: "/v1/AUTH_ann/c/o", body: strings.Repeat("x", 101), status: 413, text: "Your request is too large."},
 		{method: "GET", target: "/v1/AUTH_ann/c/o", status: 404}, // nothing came of any of it
 		{method: "HEAD", target: "/v1/AUTH_ann/c", want: []string{"X-Container-Object-Count: 0", "X-Container-Bytes-Used: 0"}},
@@ -89,6 +89,35 @@ func TestUploadRefused(t *testing.T) {
 		{method: "PUT", target: "/v1/AUTH_ann/c/o2", body: "x", headers: []string{"If-None-Match: *"}, status: 201},
 		{method: "PUT", target: "/v1/AUTH_ann/c/o3", body: strings.Repeat("x", 100), status: 201},
 		{method: "POST", target: "/v1/AUTH_ann/c/o", headers: []string{"X-Delete-At: 1"}, status: 400, text: "X-Delete-At in past"},
+	})
+}
+
+// What is not there is refused and not passed over: a client that asks for
+// versions and hears 201 believes that overwriting loses nothing.
+func TestLacking(t *testing.T) {
+	l := newLab(t)
+	l.must(201, "PUT", "/v1/AUTH_ann/c", "")
+	l.must(201, "PUT", "/v1/AUTH_ann/c/o", "x")
+	refused := func(method, target, what string, headers ...string) step {
+		return step{method: method, target: target, headers: headers, status: 400, text: what + " is not supported by this server."}
+	}
+	l.play([]step{
+		refused("PUT", "/v1/AUTH_ann/new", "X-Versions-Location", "X-Versions-Location: c"),
+		refused("POST", "/v1/AUTH_ann/c", "X-Versions-Location", "X-Versions-Location: old"),
+		refused("PUT", "/v1/AUTH_ann/new", "X-History-Location", "X-History-Location: c"),
+		refused("POST", "/v1/AUTH_ann/c", "X-Versions-Enabled", "X-Versions-Enabled: true"),
+		refused("POST", "/v1/AUTH_ann/c", "X-Container-Sync-To", "X-Container-Sync-To: //a/b/c/d"),
+		refused("POST", "/v1/AUTH_ann/c", "X-Container-Sync-Key", "X-Container-Sync-Key: k"),
+		refused("POST", "/v1/AUTH_ann/c", "Uploading by a form", "Content-Type: multipart/form-data; boundary=x"),
+		refused("PUT", "/v1/AUTH_ann/new?extract-archive=tar", "extract-archive"),
+		refused("PUT", "/v1/AUTH_ann/c/o?extract-archive=tar.gz", "extract-archive"),
+		refused("POST", "/v1/AUTH_ann?bulk-delete", "bulk-delete"),
+		refused("DELETE", "/v1/AUTH_ann?bulk-delete=1", "bulk-delete"),
+		refused("COPY", "/v1/AUTH_ann/c/o", "X-Symlink-Target", "Destination: c/p", "X-Symlink-Target: c/o"),
+		{method: "POST", target: "/v1/AUTH_ann/c", headers: []string{"X-Versions-Location:", "X-Versions-Enabled: false"}, status: 204},
+		{method: "GET", target: "/v1/AUTH_ann/c/o?extract-archive=tar", status: 200, text: "x"},
+		{method: "HEAD", target: "/v1/AUTH_ann/new", status: 404}, // nothing came of any of it
+		{method: "HEAD", target: "/v1/AUTH_ann/c/p", status: 404},
 	})
 }
 

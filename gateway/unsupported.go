@@ -1,0 +1,57 @@
+package gateway
+
+import (
+	"mime"
+	"net/http"
+
+	"memstore.dev/memstore/storage"
+)
+
+// Features of Swift that are not here. A request that relies on one is refused:
+// to do the rest of it, as if nothing had been asked, would lose what the client
+// meant. The answer is 400, for clients ask again and again after a 501.
+var (
+	lackingObjectHeaders    = []string{"X-Object-Manifest", "X-Symlink-Target"}
+	lackingContainerHeaders = []string{
+		"X-Versions-Location", "X-History-Location", "X-Versions-Enabled",
+		"X-Container-Sync-To", "X-Container-Sync-Key",
+	}
+)
+
+// lacking refuses a request that relies on a feature which is not there. What
+// only turns such a feature off asks for nothing.
+func lacking(r *http.Request, path storage.Path) error {
+	if reads[r.Method] {
+		return nil
+	}
+	no := func(what string) error { return badRequest(what + " is not supported by this server.") }
+	if r.URL.RawQuery != "" {
+		for _, name := range []string{"extract-archive", "bulk-delete"} {
+			if _, ok := param(r.URL.RawQuery, name); ok {
+				return no(name)
+			}
+		}
+		if v, _ := param(r.URL.RawQuery, "multipart-manifest"); v == "put" {
+			return no("multipart-manifest")
+		}
+	}
+	switch {
+	case path.IsObject() && r.Method != http.MethodDelete:
+		for _, header := range lackingObjectHeaders {
+			if r.Header[header] != nil {
+				return no(header)
+			}
+		}
+	case path.IsContainer() && r.Method != http.MethodDelete:
+		for _, header := range lackingContainerHeaders {
+			v := r.Header.Get(header)
+			if v != "" && (header != "X-Versions-Enabled" || truth(v)) {
+				return no(header)
+			}
+		}
+		if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "multipart/form-data" && r.Method == http.MethodPost {
+			return no("Uploading by a form")
+		}
+	}
+	return nil
+}
