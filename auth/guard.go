@@ -28,12 +28,20 @@ import (
 //   - A read-only user changes nothing, whatever a list says.
 //
 // Only storage accounts whose names begin with Prefix can be reached at all.
-type Guard struct{ b storage.Backend }
+type Guard struct {
+	b storage.Backend
+
+	// Current, if not nil, reports whether an Identity is still as it was when
+	// its user logged in; usually Realm's method of that name. It is asked
+	// before what took time to write is committed, beside whether the rules
+	// still allow it. It must be set before the Guard is used.
+	Current func(Identity) bool
+}
 
 var _ storage.Backend = (*Guard)(nil)
 
 // NewGuard returns a Guard in front of b.
-func NewGuard(b storage.Backend) *Guard { return &Guard{b} }
+func NewGuard(b storage.Backend) *Guard { return &Guard{b: b} }
 
 // An act is what is to be done to a path.
 type act uint8
@@ -67,7 +75,11 @@ func reachable(account string) bool {
 
 // may reports whether who ctx acts for may do a to p.
 func (g *Guard) may(ctx context.Context, a act, p storage.Path) bool {
-	id := FromContext(ctx)
+	return g.allows(ctx, FromContext(ctx), a, p)
+}
+
+// allows is may for somebody else than whom ctx acts for.
+func (g *Guard) allows(ctx context.Context, id Identity, a act, p storage.Path) bool {
 	if id.Role == RoleAdmin && id.owns(p.Account) && reachable(p.Account) && (a == read || !id.ReadOnly && (a == write || !p.IsAccount())) {
 		return true // first, and without a look at anything: the road nearly all requests take
 	}
@@ -145,12 +157,17 @@ func (g *Guard) Open(ctx context.Context, p storage.Path, r storage.Range) (io.R
 	return g.b.Open(ctx, p, r)
 }
 
-// Create starts an object. Who may start it may commit it.
+// Create starts an object. Who starts it must be allowed to write there still
+// when it is committed.
 func (g *Guard) Create(ctx context.Context, in storage.Info) (storage.Writer, error) {
 	if !g.may(ctx, write, in.Path) {
 		return nil, storage.Wrap("put", in.Path, fs.ErrPermission)
 	}
-	return g.b.Create(ctx, in)
+	w, err := g.b.Create(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return &guardedWriter{w, g.commitment(ctx, in.Path)}, nil
 }
 
 // Make creates a container or, for resellers, an account.

@@ -75,7 +75,8 @@ func (g *Guard) MoveTree(ctx context.Context, from, to storage.Path) (int64, err
 	return mover.MoveTree(ctx, from, to)
 }
 
-// Stage opens an object-to-be where who asks may write. What is kept under a
+// Stage opens an object-to-be where who asks may write, also when it is
+// committed. What is kept under a
 // key is seen by the user who kept it only: the Guard sets his name before it.
 func (g *Guard) Stage(ctx context.Context, p storage.Path, key string) (storage.Stage, error) {
 	own, ok := ownKeys(ctx)
@@ -89,7 +90,11 @@ func (g *Guard) Stage(ctx context.Context, p storage.Path, key string) (storage.
 	if key != "" {
 		key = own + key
 	}
-	return s.Stage(ctx, p, key)
+	stage, err := s.Stage(ctx, p, key)
+	if err != nil {
+		return nil, err
+	}
+	return &guardedStage{stage, g.commitment(ctx, p)}, nil
 }
 
 // Staged yields what the user keeps under keys with this prefix.

@@ -21,7 +21,7 @@ var (
 	abroad = netip.MustParseAddr("203.0.113.7")
 )
 
-func open(t *testing.T, path string, o Options) *Realm {
+func open(t testing.TB, path string, o Options) *Realm {
 	t.Helper()
 	r, err := Open(t.Context(), path, o)
 	if err != nil {
@@ -35,9 +35,9 @@ func open(t *testing.T, path string, o Options) *Realm {
 	return r
 }
 
-func dbPath(t *testing.T) string { return filepath.Join(t.TempDir(), "control.db") }
+func dbPath(t testing.TB) string { return filepath.Join(t.TempDir(), "control.db") }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -85,6 +85,7 @@ func start(ctx context.Context, l *Loaded, log *slog.Logger) (n *node, err error
 		return n, err
 	}
 	guard := auth.NewGuard(cellar)
+	guard.Current = n.realm.Current
 	n.store = storage.New(guard)
 	n.work.Go(func() { n.sweep(work) })
 	n.openDoors(work, guard, control)
