@@ -32,7 +32,11 @@ var unheard = []string{
 func init() {
 	// The library has these, and has them right.
 	relay := func(c *session, cmd command) {
-		c.pass(cmd, strings.TrimSuffix(cmd.verb+" "+cmd.arg, " "), false, nil)
+		line := cmd.verb
+		if cmd.arg != "" {
+			line += " " + cmd.arg
+		}
+		c.pass(cmd, line, false, nil)
 	}
 	transfer := func(c *session, cmd command) { c.pass(cmd, cmd.verb+" "+cmd.arg, true, nil) }
 	as := func(verb string) func(*session, command) {

@@ -97,6 +97,7 @@ func TestCommands(t *testing.T) {
 		{"REST -5", 501, ""}, {"REST x", 501, ""}, {"REST 99999999999999999999", 501, ""}, {"REST 0", 350, ""},
 		{"MKD d", 257, `"/c/d"`}, {"MKD d", 550, "file exists"}, {"DELE d", 550, "is a directory"}, {"RMD f", 550, ""}, {"MKD d/e", 257, ""},
 		{"RMD d", 550, "not empty"}, {"RMD d/e", 250, ""}, {"RNFR g", 550, ""}, {"RNTO h", 503, ""}, {"RNFR d", 350, ""}, {"RNTO e", 250, ""},
+		{"MKD trailing ", 257, `"/c/trailing "`}, {"RMD trailing", 550, ""}, {"RMD trailing ", 250, ""},
 		{"RMD e", 250, ""}, {"RNFR f", 350, ""}, {"RNTO f2", 250, ""}, {"SIZE f2", 213, "5"}, {"DELE f2", 250, ""}, {"DELE f2", 550, "no such file"},
 		{"STAT", 211, "logged in as ann:tester"}, {"STAT /c", 212, ""}, {"STAT /none", 550, ""},
 		{"EPSV ALL", 200, ""}, {"PASV", 503, ""}, {"EPSV 2", 522, "(1)"}, {"EPSV 1", 229, ""}, {"EPSV", 229, ""},
@@ -385,10 +386,9 @@ func FuzzCommands(f *testing.F) {
 	fsys := afero.NewMemMapFs()
 	fsys.MkdirAll("/c", 0o755)
 	b := start(f, afero.NewReadOnlyFs(fsys), func(s *Server) {
-		s.Log = nil
+		s.Log = slog.New(slog.DiscardHandler)
 		s.MaxLoginCommands, s.MaxConnsPerUser, s.MaxConnsPerAddress = -1, -1, -1
 	})
-	b.Server.Log = discard
 	f.Fuzz(func(t *testing.T, said []byte) {
 		c := b.login(t)
 		if _, err := c.conn.Write(append(said, "\r\nNOOP\r\nQUIT\r\n"...)); err != nil {
@@ -406,5 +406,3 @@ func FuzzCommands(f *testing.F) {
 		}
 	})
 }
-
-var discard = slog.New(slog.DiscardHandler)

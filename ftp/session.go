@@ -361,6 +361,13 @@ func (c *session) hearLibrary(r reply) {
 	}
 }
 
+// done is what the client hears when a command has succeeded that has nothing
+// more to tell.
+var done = map[string]string{
+	"CWD": "directory changed", "XCWD": "directory changed", "CDUP": "directory changed",
+	"DELE": "removed", "RMD": "removed", "RNFR": "and its new name?", "RNTO": "renamed", "REST": "offset noted",
+}
+
 // judge puts into our own words what went wrong with a task.
 func (c *session) judge(t *task, r *reply) {
 	c.mu.Lock()
@@ -379,7 +386,9 @@ func (c *session) judge(t *task, r *reply) {
 	}
 	switch {
 	case r.code < 400 && lost == nil:
-		if t.transfer {
+		if text, ok := done[t.verb]; ok {
+			r.text = []string{text}
+		} else if t.transfer {
 			r.text = []string{"transfer complete"}
 		}
 	case t.aborted:
@@ -462,9 +471,10 @@ func (c *session) cut(why string) {
 	c.abortData()
 	// What is under way in the filesystem may finish; what hangs in it is told to
 	// give up.
-	time.AfterFunc(grace, c.cancel)
+	giveUp := time.AfterFunc(grace, c.cancel)
 	// serve says farewell, unless it is held up by a client that does not read.
-	time.AfterFunc(farewell, func() { nc.Close() })
+	hangUp := time.AfterFunc(farewell, func() { nc.Close() })
+	context.AfterFunc(c.ctx, func() { giveUp.Stop(); hangUp.Stop() }) // it is over
 }
 
 func (c *session) over() bool {
