@@ -14,6 +14,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -61,6 +62,12 @@ type Config struct {
 	// the addresses that it tells them at login. If empty these are made from
 	// the host and the scheme of each request.
 	URL string
+
+	// Proxies are the networks of the proxies that stand before this gateway.
+	// What they say of a client is believed: his address in X-Forwarded-For,
+	// which bans and a user's networks go by, and X-Forwarded-Proto. If there
+	// are none nobody is, and clients are who connects.
+	Proxies []netip.Prefix
 
 	// TransIDSuffix is appended to every transaction id, so that several
 	// gateways behind one address can be told apart. It may be empty.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -52,7 +53,7 @@ func (c *call) log(took time.Duration) {
 	attrs = append(attrs,
 		slog.String("txid", c.txid),
 		slog.String("door", door),
-		slog.String("from", c.r.RemoteAddr),
+		slog.String("from", c.from()),
 		slog.String("user", c.id.User),
 		slog.String("method", c.r.Method),
 		slog.String("path", c.r.URL.EscapedPath()),
@@ -61,10 +62,30 @@ func (c *call) log(took time.Duration) {
 		slog.Int64("out", c.w.sent),
 		slog.Float64("seconds", took.Seconds()),
 	)
-	if c.err != nil && c.w.status != http.StatusInternalServerError {
-		attrs = append(attrs, slog.String("error", c.err.Error()))
+	if why := c.why(); why != "" {
+		attrs = append(attrs, slog.String("error", why))
 	}
 	c.g.Log.LogAttrs(c.ctx, slog.LevelInfo, "request", attrs...)
+}
+
+// why is what the record of a refused request says of the reason, beyond its
+// status; "" for nothing. What failed inside has a record of its own.
+func (c *call) why() string {
+	plain := (*refusal)(nil)
+	_, within := withinAccount(c.r.URL.Path)
+	switch {
+	case c.err == nil || c.w.status == http.StatusInternalServerError:
+		return ""
+	case c.w.status == http.StatusUnauthorized && !within:
+		return "login refused"
+	case c.w.status == http.StatusUnauthorized && c.r.Header["X-Auth-Token"] == nil && c.r.Header["X-Storage-Token"] == nil:
+		return "not logged in"
+	case c.w.status == http.StatusUnauthorized:
+		return "the token does not hold"
+	case errors.As(c.err, &plain) && plain.text == "":
+		return "" // it says no more than the status does
+	}
+	return c.err.Error()
 }
 
 // metricMethod keeps methods that clients make up from becoming labels.

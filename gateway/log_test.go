@@ -37,6 +37,9 @@ func TestLog(t *testing.T) {
 			t.Errorf("the log does not tell %s: %s", part, log)
 		}
 	}
+	if !strings.Contains(log, `status=401 in=0 out=131`) || !strings.Contains(log, `error="the token does not hold"`) || strings.Contains(log, "refused with status") {
+		t.Errorf("the log does not say well why requests were refused: %s", log)
+	}
 	if n := strings.Count(log, "msg=request"); n != 5 {
 		t.Errorf("%d records of 5 requests", n)
 	}

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -100,7 +99,7 @@ func first(h http.Header, keys ...string) string {
 
 // login asks who this is, has the call act for him, and issues a token.
 func (i *identity) login(c *call, user, password string) (auth.Token, error) {
-	id, err := i.auth.Password(c.ctx, auth.Attempt{User: user, From: peer(c.r), Door: door}, password)
+	id, err := i.auth.Password(c.ctx, auth.Attempt{User: user, From: c.g.peer(c.r), Door: door}, password)
 	if err != nil {
 		return auth.Token{}, err
 	}
@@ -116,17 +115,10 @@ func (i *identity) login(c *call, user, password string) (auth.Token, error) {
 // not come from, it is as good as none of ours.
 func (c *call) verify(a auth.Authenticator, secret string) (auth.Identity, auth.Token, error) {
 	id, token, err := a.Verify(c.ctx, secret)
-	if err == nil && !id.AllowedFrom(peer(c.r)) {
+	if err == nil && !id.AllowedFrom(c.g.peer(c.r)) {
 		return auth.Identity{}, auth.Token{}, fs.ErrPermission
 	}
 	return id, token, err
-}
-
-// peer is the address a request comes from; the zero Addr if it is none of the
-// internet's, such as a unix socket's.
-func peer(r *http.Request) netip.Addr {
-	from, _ := netip.ParseAddrPort(r.RemoteAddr)
-	return from.Addr()
 }
 
 // refused is what a failed login is answered with.
@@ -139,14 +131,13 @@ func refused(c *call, err error) error {
 }
 
 // base is the URL of this server, without a path: as the client wrote it in
-// his request, or as a proxy which speaks TLS for us says he did. Who lies here
-// misleads nobody but himself.
+// his request, or as a trusted proxy which speaks TLS for us says he did.
 func (i *identity) base(c *call) string {
 	if i.url != "" {
 		return strings.TrimSuffix(i.url, "/")
 	}
 	scheme, host := "http", c.r.Host
-	if c.r.TLS != nil || strings.EqualFold(c.r.Header.Get("X-Forwarded-Proto"), "https") {
+	if c.g.secure(c.r) {
 		scheme = "https"
 	}
 	if host == "" {
