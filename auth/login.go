@@ -58,8 +58,28 @@ func (r *Realm) Password(ctx context.Context, a Attempt, password string) (Ident
 	}
 	r.defender.Fail(a.From, FailLogin)
 	r.defender.failUser(who)
-	r.log.Info("login failed", "user", clip(a.User), "from", a.From, "door", a.Door)
+	r.log.Info("login failed", "user", clip(a.User), "from", a.From, "door", a.Door, "reason", m.reason(a, right))
 	return Identity{}, fs.ErrPermission
+}
+
+// reason says why an attempt failed, for the operator alone: to the one who
+// made it all failures are alike.
+func (m *member) reason(a Attempt, right bool) string {
+	switch {
+	case m == nil:
+		return "no such user"
+	case m.hash == "":
+		return "he has no password"
+	case !right:
+		return "wrong password"
+	case !m.live:
+		return "he or his account is disabled"
+	case !m.id.AllowedFrom(a.From):
+		return "not from this network"
+	case !m.admits(a):
+		return "not by this door"
+	}
+	return "he was changed meanwhile"
 }
 
 // userKey is what the defender knows a user by: names that are tried may be of
