@@ -52,18 +52,29 @@ func blobOf(t testing.TB, b *Backend, p storage.Path) uint64 {
 	return r.blob
 }
 
-// wantSound reads a stretch in both ways there are, and accepts the bytes that
+// wantSound reads a stretch in all ways there are, and accepts the bytes that
 // were put, all or the first of them followed by ErrDamaged, but no others.
 func wantSound(t testing.TB, b *Backend, p storage.Path, r storage.Range, want []byte, damaged bool) {
 	t.Helper()
-	for _, way := range []string{"Read", "WriteTo"} {
+	for _, way := range []string{"Read", "WriteTo", "ReadAt", "ReadAt in pieces"} {
 		var got bytes.Buffer
 		rc, _, err := b.Open(t.Context(), p, r)
 		if err == nil {
-			if way == "Read" {
+			switch way {
+			case "Read":
 				_, err = got.ReadFrom(rc)
-			} else {
+			case "WriteTo":
 				_, err = rc.(io.WriterTo).WriteTo(discard{&got})
+			case "ReadAt":
+				p := make([]byte, len(want))
+				var n int
+				n, err = rc.(io.ReaderAt).ReadAt(p, 0)
+				got.Write(p[:n])
+				if bytes.ContainsFunc(p[n:], func(r rune) bool { return r != 0 }) {
+					t.Fatalf("ReadAt of %+v leaves bytes that it did not check", r)
+				}
+			case "ReadAt in pieces":
+				_, err = io.CopyBuffer(struct{ io.Writer }{&got}, struct{ io.Reader }{io.NewSectionReader(rc.(io.ReaderAt), 0, int64(len(want)))}, make([]byte, 30_000))
 			}
 			rc.Close()
 		}

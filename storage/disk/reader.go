@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"memstore.dev/memstore/storage"
@@ -151,17 +152,21 @@ func (b *Backend) openFile(r *row, offset, length int64) (io.ReadCloser, error) 
 		f.Close()
 		return nil, errFooter
 	}
-	return &fileReader{b: b, f: f, foot: hot, at: offset, end: offset + length}, nil
+	return &fileReader{b: b, f: f, foot: hot, start: offset, at: offset, end: offset + length}, nil
 }
 
-// A fileReader reads a stretch of a blob file.
+// A fileReader reads a stretch of a blob file. ReadAt may be called
+// concurrently, also with one of the other methods, and takes no notice of
+// where they are.
 type fileReader struct {
-	b    *Backend
-	path storage.Path
-	f    *os.File
-	foot *hotFooter
-	at   int64 // next byte to hand out
-	end  int64 // first not to
+	b      *Backend
+	path   storage.Path
+	f      *os.File
+	foot   *hotFooter
+	closed atomic.Bool
+	start  int64 // first byte of the stretch
+	at     int64 // next byte to hand out
+	end    int64 // first not to
 
 	buf  *[]byte // of whole blocks that were checked; nil until one is needed
 	from int64   // where in the object the bytes in buf begin
@@ -169,12 +174,13 @@ type fileReader struct {
 }
 
 var (
-	_ io.ReadCloser = (*fileReader)(nil)
-	_ io.WriterTo   = (*fileReader)(nil)
+	_ io.ReadSeekCloser = (*fileReader)(nil)
+	_ io.ReaderAt       = (*fileReader)(nil)
+	_ io.WriterTo       = (*fileReader)(nil)
 )
 
 func (r *fileReader) Read(p []byte) (int, error) {
-	if r.f == nil {
+	if r.closed.Load() {
 		return 0, fs.ErrClosed
 	}
 	if r.at >= r.end {
@@ -219,24 +225,34 @@ func (r *fileReader) load() error {
 	if _, err := r.f.ReadAt(b, r.from); err != nil {
 		return r.damaged(fmt.Errorf("%w: %w", errUnreadable, err))
 	}
-	for i, rest := first, b; len(rest) > 0; i++ {
-		n := min(size, int64(len(rest)))
-		if r.b.o.Verify != VerifyNever {
-			if !r.foot.checkBlock(i, rest[:n]) {
-				return r.damaged(fmt.Errorf("%w: block %d", errBlock, i))
-			}
-			r.b.footers.checked(r.foot, i)
-		}
-		rest = rest[n:]
+	if sound := r.check(first, b); sound < len(b) {
+		return r.damaged(fmt.Errorf("%w: block %d", errBlock, first+int64(sound)>>r.foot.shift))
 	}
 	r.n = len(b)
 	return nil
 }
 
+// check holds whole blocks, from the first on, against their checksums, and
+// returns how many bytes come before one that is not sound.
+func (r *fileReader) check(first int64, b []byte) int {
+	if r.b.o.Verify == VerifyNever {
+		return len(b)
+	}
+	size := 1 << r.foot.shift
+	for sound := 0; sound < len(b); sound += size {
+		i := first + int64(sound)>>r.foot.shift
+		if !r.foot.checkBlock(i, b[sound:min(sound+size, len(b))]) {
+			return sound
+		}
+		r.b.footers.checked(r.foot, i)
+	}
+	return len(b)
+}
+
 // WriteTo writes the rest. What was checked recently goes by way of w's
 // ReadFrom, if it has one, as a stretch of a file.
 func (r *fileReader) WriteTo(w io.Writer) (written int64, err error) {
-	if r.f == nil {
+	if r.closed.Load() {
 		return 0, fs.ErrClosed
 	}
 	rf, sends := w.(io.ReaderFrom)
@@ -267,7 +283,7 @@ func (r *fileReader) WriteTo(w io.Writer) (written int64, err error) {
 
 // send hands the run of recently checked blocks at r.at to w, if there is one.
 func (r *fileReader) send(w io.ReaderFrom) (int64, error) {
-	n := r.trusted()
+	n := r.trusted(r.at)
 	if n == 0 {
 		return 0, nil
 	}
@@ -282,21 +298,128 @@ func (r *fileReader) send(w io.ReaderFrom) (int64, error) {
 	return sent, err
 }
 
-// trusted is how many bytes from r.at on need not be checked again.
-func (r *fileReader) trusted() int64 {
+// trusted is how many bytes from at on need not be checked again.
+func (r *fileReader) trusted(at int64) int64 {
 	switch r.b.o.Verify {
 	case VerifyAlways:
 		return 0
 	case VerifyNever:
-		return r.end - r.at
+		return r.end - at
 	}
-	first := r.at >> r.foot.shift
+	first := at >> r.foot.shift
 	last := (r.end - 1) >> r.foot.shift
 	run := r.b.footers.run(r.foot, first, last)
 	if run == 0 {
 		return 0
 	}
-	return min(r.end, (first+run)<<r.foot.shift) - r.at
+	return min(r.end, (first+run)<<r.foot.shift) - at
+}
+
+// ReadAt reads anywhere within the stretch. It stands by the same promise as
+// WriteTo: whole blocks are checked, unless they were recently.
+func (r *fileReader) ReadAt(p []byte, off int64) (n int, err error) {
+	switch {
+	case r.closed.Load():
+		return 0, fs.ErrClosed
+	case off < 0:
+		return 0, storage.Wrap("read", r.path, fs.ErrInvalid)
+	case off >= r.end-r.start:
+		return 0, io.EOF
+	}
+	at := r.start + off
+	short := int64(len(p)) > r.end-at
+	if short {
+		p = p[:r.end-at]
+	}
+	for n < len(p) && err == nil {
+		var more int
+		more, err = r.readAt(p[n:], at+int64(n))
+		n += more
+	}
+	if err != nil {
+		clear(p[n:]) // where unsound bytes may be
+	} else if short {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// readAt reads at least one byte of what is in the stretch.
+func (r *fileReader) readAt(p []byte, at int64) (int, error) {
+	if n := min(r.trusted(at), int64(len(p))); n > 0 {
+		return r.fill(p[:n], at)
+	}
+	size := int64(1) << r.foot.shift
+	first := at >> r.foot.shift
+	if from := first * size; from < at || min(size, r.foot.size-from) > int64(len(p)) {
+		return r.readPart(p, at)
+	}
+	// Straight to where they are wanted: blocks that are wanted whole, and the
+	// last of all, which may be shorter.
+	b := p
+	if at+int64(len(p)) < r.foot.size {
+		b = p[:int64(len(p))&^(size-1)]
+	}
+	if _, err := r.fill(b, at); err != nil {
+		return 0, err
+	}
+	sound := r.check(first, b)
+	if sound < len(b) {
+		return sound, r.damaged(fmt.Errorf("%w: block %d", errBlock, first+int64(sound)>>r.foot.shift))
+	}
+	return sound, nil
+}
+
+// readPart reads of one block what is wanted of it.
+func (r *fileReader) readPart(p []byte, at int64) (int, error) {
+	block := at >> r.foot.shift
+	buf := takeBuffer()
+	defer giveBuffer(buf)
+	n := int(r.foot.blockLen(block))
+	if n > len(*buf) {
+		big := make([]byte, n)
+		buf = &big
+	}
+	b := (*buf)[:n]
+	from := block << r.foot.shift
+	if _, err := r.fill(b, from); err != nil {
+		return 0, err
+	}
+	if r.check(block, b) < n {
+		return 0, r.damaged(fmt.Errorf("%w: block %d", errBlock, block))
+	}
+	return copy(p, b[at-from:]), nil
+}
+
+// fill reads all of b from the file.
+func (r *fileReader) fill(b []byte, from int64) (int, error) {
+	n, err := r.f.ReadAt(b, from)
+	if n < len(b) {
+		return 0, r.damaged(fmt.Errorf("%w: %w", errUnreadable, err))
+	}
+	return n, nil
+}
+
+// Seek sets where Read and WriteTo go on; positions are of the stretch.
+func (r *fileReader) Seek(offset int64, whence int) (int64, error) {
+	if r.closed.Load() {
+		return 0, fs.ErrClosed
+	}
+	switch whence {
+	case io.SeekStart:
+		offset += r.start
+	case io.SeekCurrent:
+		offset += r.at
+	case io.SeekEnd:
+		offset += r.end
+	default:
+		return 0, storage.Wrap("seek", r.path, fs.ErrInvalid)
+	}
+	if offset < r.start {
+		return 0, storage.Wrap("seek", r.path, fs.ErrInvalid)
+	}
+	r.at = offset
+	return r.at - r.start, nil
 }
 
 func (r *fileReader) damaged(err error) error {
@@ -308,14 +431,12 @@ func (r *fileReader) damaged(err error) error {
 }
 
 func (r *fileReader) Close() error {
-	if r.f == nil {
+	if r.closed.Swap(true) {
 		return nil
 	}
 	if r.buf != nil {
 		giveBuffer(r.buf)
 		r.buf = nil
 	}
-	f := r.f
-	r.f = nil
-	return f.Close()
+	return r.f.Close()
 }

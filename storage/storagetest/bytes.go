@@ -122,6 +122,69 @@ func (s *suite) checkRange(info storage.Info, data []byte, r storage.Range) {
 	}
 }
 
+// testReadAt holds readers that read anywhere to what they read in order, with
+// as many at work at once as a client of SFTP has.
+func (s *suite) testReadAt() {
+	s.container(in("c"))
+	for _, size := range []int{1, 4 << 10, 16<<10 + 1, 64 << 10, 1<<20 + 3} {
+		data := content(uint64(size), size)
+		s.put(in("c", "o"), data)
+		for _, r := range []storage.Range{storage.All, {Offset: int64(size / 3), Length: int64(size/2 + 1)}, {Offset: -1, Length: -1}} {
+			offset, length, err := r.Resolve(int64(size))
+			if err != nil {
+				s.Fatal(err)
+			}
+			body, _, err := s.b.Open(s.ctx, in("c", "o"), r)
+			if err != nil {
+				s.Fatalf("Open(%+v): %v", r, err)
+			}
+			if at, ok := body.(io.ReaderAt); ok {
+				s.readAnywhere(at, data[offset:][:length])
+				// And Read is where it was.
+				if got, err := io.ReadAll(body); err != nil || !bytes.Equal(got, data[offset:][:length]) {
+					s.Errorf("after ReadAt, %+v of %d bytes reads %s, %v", r, size, brief(got), err)
+				}
+			}
+			if err := body.Close(); err != nil {
+				s.Error(err)
+			}
+		}
+	}
+}
+
+func (s *suite) readAnywhere(r io.ReaderAt, want []byte) {
+	s.Helper()
+	size := int64(len(want))
+	var wg sync.WaitGroup
+	for worker := range int64(8) {
+		wg.Go(func() {
+			for i, n := range []int64{1, 4 << 10, 32 << 10, 64 << 10, 100_000, size, size + 1} {
+				for _, off := range []int64{0, size / 2, size - n, size - 1, (worker*8 + int64(i)) * size / 64} {
+					off = max(off, 0)
+					p := make([]byte, n)
+					left := min(n, size-off)
+					got, err := r.ReadAt(p, off)
+					if int64(got) != left || left < n && err != io.EOF || err != nil && err != io.EOF {
+						s.Errorf("ReadAt of %d bytes at %d of %d = %d, %v", n, off, size, got, err)
+					}
+					if !bytes.Equal(p[:got], want[off:][:got]) {
+						s.Errorf("ReadAt of %d bytes at %d of %d reads others than were put", n, off, size)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for _, off := range []int64{size, size + 1, 1 << 62} {
+		if n, err := r.ReadAt(make([]byte, 1), off); n != 0 || err != io.EOF {
+			s.Errorf("ReadAt at %d of %d = %d, %v, want io.EOF", off, size, n, err)
+		}
+	}
+	if n, err := r.ReadAt(make([]byte, 1), -1); n != 0 || err == nil || err == io.EOF {
+		s.Errorf("ReadAt before the beginning = %d, %v", n, err)
+	}
+}
+
 func (s *suite) testOverwrite() {
 	s.container(in("c"))
 	sizes := []int{0, 1, 100_000, 10, 2 << 20, 0, 300_000, 16 << 10}

@@ -48,6 +48,7 @@ func Run(t *testing.T, open func(t *testing.T) storage.Backend) {
 		{"ModTime", (*suite).testModTime},
 		{"MetaIsCopied", (*suite).testMetaIsCopied},
 		{"Sizes", (*suite).testSizes},
+		{"ReadAt", (*suite).testReadAt},
 		{"Overwrite", (*suite).testOverwrite},
 		{"Readers", (*suite).testReaders},
 		{"Abandoned", (*suite).testAbandoned},
