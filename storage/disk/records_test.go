@@ -29,6 +29,24 @@ func someFooter() *footer {
 	}
 }
 
+func someStage() *keptStage {
+	return &keptStage{
+		id: 5, path: storage.Path{Account: "AUTH_a", Container: "c", Object: "a//b\x01"}, size: 1<<blockShift + 7, at: 99,
+		note: []byte("note \x00"), sums: []uint32{1, 1 << 31},
+	}
+}
+
+func someMoved() *movedEntry {
+	return &movedEntry{
+		at: 7, from: storage.Path{Account: "a", Container: "b", Object: "c/"}, to: storage.Path{Account: "a", Container: "d", Object: "e/"},
+		names: []string{"", "x", "y/z"},
+	}
+}
+
+func someRelocation() *relocation {
+	return &relocation{fromKey: rowKey(1, "a/"), toKey: rowKey(2, "b")}
+}
+
 func TestRecordsComeBack(t *testing.T) {
 	for name, want := range someRows() {
 		got, err := decodeRow(want.encode(), true, "")
@@ -52,6 +70,18 @@ func TestRecordsComeBack(t *testing.T) {
 	if got, err := decodeChange(encodeChange(&c)); err != nil || got != c {
 		t.Errorf("change comes back as %+v, %v", got, err)
 	}
+	k := someStage()
+	if got, err := decodeStage(k.encode()); err != nil || !reflect.DeepEqual(&got, k) {
+		t.Errorf("kept stage comes back as %+v, %v", got, err)
+	}
+	e := someMoved()
+	if got, err := decodeMoved(e.encode()); err != nil || !reflect.DeepEqual(&got, e) {
+		t.Errorf("moved comes back as %+v, %v", got, err)
+	}
+	m := someRelocation()
+	if got, err := decodeRelocation(m.encode()); err != nil || !reflect.DeepEqual(&got, m) {
+		t.Errorf("relocation comes back as %+v, %v", got, err)
+	}
 	f := someFooter()
 	if got, err := decodeFooter(f.encode(), true); err != nil || !reflect.DeepEqual(got, f) {
 		t.Errorf("footer comes back as %+v, %v", got, err)
@@ -69,6 +99,17 @@ func TestRecordsCutShort(t *testing.T) {
 	}
 	if _, err := decodeRow(append(whole, 0), true, ""); err == nil {
 		t.Error("a row with a byte too many is taken")
+	}
+	for what, err := range map[string]func([]byte) error{
+		string(someStage().encode()):      func(b []byte) error { _, err := decodeStage(b); return err },
+		string(someMoved().encode()):      func(b []byte) error { _, err := decodeMoved(b); return err },
+		string(someRelocation().encode()): func(b []byte) error { _, err := decodeRelocation(b); return err },
+	} {
+		for n := range what {
+			if n != len(what) && err([]byte(what[:n])) == nil {
+				t.Errorf("%d of %d bytes are taken for %x", n, len(what), what)
+			}
+		}
 	}
 	foot := someFooter().encode()
 	for n := range foot {
@@ -115,6 +156,9 @@ func FuzzRecords(f *testing.F) {
 	f.Add(encodeChange(&storage.Change{Op: storage.OpPut, Path: storage.Path{Account: "a"}}))
 	f.Add(encodePlace(storage.Path{Account: "a", Container: "b"}))
 	f.Add(encodeInline([]byte("content")))
+	f.Add(someStage().encode())
+	f.Add(someMoved().encode())
+	f.Add(someRelocation().encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		again(t, b, decodeRecord, func(r record) []byte { return r.encode() })
 		again(t, b, decodeTotals, totals.encode)
@@ -124,6 +168,9 @@ func FuzzRecords(f *testing.F) {
 		again(t, b, decodeChange, func(c storage.Change) []byte { return encodeChange(&c) })
 		again(t, b, decodePlace, encodePlace)
 		again(t, b, decodeInline, encodeInline)
+		again(t, b, decodeStage, func(k keptStage) []byte { return k.encode() })
+		again(t, b, decodeMoved, func(e movedEntry) []byte { return e.encode() })
+		again(t, b, decodeRelocation, func(m relocation) []byte { return m.encode() })
 	})
 }
 

@@ -79,15 +79,7 @@ const relocateAtOnce = 4000
 func (b *Backend) relocate(ctx context.Context, from, to storage.Path) (int64, error) {
 	m := new(relocation)
 	err := b.await(&change{ctx: ctx, weight: 512, alone: true, apply: func(t *tx) error {
-		tr, err := t.tree(from, to)
-		if err != nil {
-			return err
-		}
-		t.state.version++
-		*m = relocation{id: t.state.version, fromKey: tr.fromKey, toKey: tr.toKey}
-		t.batch.Set(idKey(tableRelocation, m.id), m.encode(), nil)
-		t.then = func() { b.moving = append(b.moving, m) }
-		return nil
+		return t.depart(m, from, to)
 	}})
 	if err != nil {
 		return 0, err
@@ -103,6 +95,19 @@ func (b *Backend) relocate(ctx context.Context, from, to storage.Path) (int64, e
 		return 0, err
 	}
 	return carried.objects, nil
+}
+
+// depart begins a relocation.
+func (t *tx) depart(m *relocation, from, to storage.Path) error {
+	tr, err := t.tree(from, to)
+	if err != nil {
+		return err
+	}
+	t.state.version++
+	*m = relocation{id: t.state.version, fromKey: tr.fromKey, toKey: tr.toKey}
+	t.batch.Set(idKey(tableRelocation, m.id), m.encode(), nil)
+	t.then = func() { t.b.moving = append(t.b.moving, m) }
+	return nil
 }
 
 // carry writes the rows of a tree under its target, where nobody sees them. It
