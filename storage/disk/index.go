@@ -5,6 +5,8 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -35,9 +37,7 @@ func indexOptions(o Options, fail func(error)) *pebble.Options {
 		Logger:                      indexLog{o.Log, fail},
 		EventListener:               &pebble.EventListener{},
 	}
-	options.EventListener.BackgroundError = func(err error) {
-		o.Log.Error("index: work in the background failed", "error", err)
-	}
+	options.EventListener.BackgroundError = (&setbacks{log: o.Log}).add
 	options.EventListener.DataCorruption = func(info pebble.DataCorruptionInfo) {
 		o.Log.Error("index: damaged", "file", info.Path, "error", info.Details)
 	}
@@ -62,6 +62,30 @@ func openIndexReadOnly(meta string, log *slog.Logger) (*pebble.DB, error) {
 		err = failure
 	}
 	return db, err
+}
+
+// setbacks tell the log of work in the background that failed. Pebble tries it
+// again at once, thousands of times a second where the disk is full or files
+// run out, so it is said once a minute, with how often it was.
+type setbacks struct {
+	log *slog.Logger
+
+	mu    sync.Mutex // guards what follows
+	said  time.Time
+	since int // setbacks that were not told of
+}
+
+const setbackEvery = time.Minute
+
+func (s *setbacks) add(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.since++
+	if !s.said.IsZero() && time.Since(s.said) < setbackEvery {
+		return
+	}
+	s.log.Error("index: work in the background failed, and is tried again", "error", err, "times", s.since)
+	s.said, s.since = time.Now(), 0
 }
 
 // indexLog is where Pebble speaks. Fatalf is its only word for a write-ahead
