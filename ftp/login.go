@@ -16,6 +16,10 @@ func (s *Server) config() *tls.Config {
 	s.tlsOnce.Do(func() {
 		config := s.TLS.Clone()
 		config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+		// A browser that somebody leads here asks for HTTP, and gets no session.
+		if config.NextProtos == nil {
+			config.NextProtos = []string{"ftp"}
+		}
 		// Whole records from the start: it is files that are sent.
 		config.DynamicRecordSizingDisabled = true
 		s.tlsConfig = config

@@ -374,3 +374,40 @@ func TestProxies(t *testing.T) {
 	io.WriteString(c.conn, header)
 	c.ended()
 }
+
+// A browser that somebody leads here, by our certificate, gets no session
+// (ALPACA).
+func TestBrowsersGetNoTLS(t *testing.T) {
+	b := start(t, memFs(t), withTLS, func(s *Server) { s.Implicit = true })
+	for protocols, want := range map[string]bool{"": true, "ftp": true, "h2 http/1.1": false, "http/1.1": false} {
+		config := clientTLS()
+		config.NextProtos = strings.Fields(protocols)
+		conn, err := tls.Dial("tcp", b.addr, config)
+		if err == nil {
+			_, err = conn.Read(make([]byte, 1))
+			conn.Close()
+		}
+		if (err == nil) != want {
+			t.Errorf("%q: %v", protocols, err)
+		}
+	}
+}
+
+func TestLenientTLS(t *testing.T) {
+	h := newHouse(t)
+	b := start(t, nil, withTLS, h.login, func(s *Server) { s.LenientTLS = true })
+	c := b.dial(t)
+	c.want("", 220)
+	c.private = clientTLS()
+	c.secure(c.private)
+	c.want("USER "+testUser, 331)
+	c.want("PASS "+testPassword, 230)
+	c.want("PROT P", 200)
+	d := c.data().(*tls.Conn)
+	c.want("STOR /c/f", 150)
+	io.WriteString(d, "whole")
+	c.wantMoved(5)
+	d.NetConn().Close()
+	c.want("", 226)
+	wantFile(t, h.session(), "/c/f", "whole")
+}
