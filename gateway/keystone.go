@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/gorilla/mux"
 
@@ -26,6 +27,10 @@ import (
 
 // maxAuthBody is the most bytes a request for a token may have.
 const maxAuthBody = 64 << 10
+
+// authPatience is how long such a request may take to arrive: it is asked of
+// nobody who he is.
+const authPatience = 10 * time.Second
 
 func (i *identity) keystoneRoutes(r *mux.Router) {
 	for path, methods := range map[string]map[string]verb{
@@ -148,8 +153,10 @@ func (c *call) sayJSON(status int, v any) error {
 
 // readJSON reads what a client sent, which is never much.
 func (c *call) readJSON(v any) error {
+	c.body.until = time.Now().Add(authPatience)
 	text, err := io.ReadAll(io.LimitReader(&c.body, maxAuthBody+1))
 	if err != nil {
+		c.set("Connection", "close")
 		return &fault{http.StatusBadRequest, "The request could not be read."}
 	}
 	if len(text) > maxAuthBody {
@@ -337,9 +344,10 @@ func (i *identity) postTokens(c *call) error {
 	return c.sayJSON(http.StatusCreated, i.tokenV3(c, c.id, token, true))
 }
 
-// caller finds out who asks about tokens or projects.
+// caller finds out who asks about tokens or projects. Two tokens are none here,
+// too; see identify.
 func (i *identity) caller(c *call) error {
-	id, _, err := c.verify(i.auth, c.r.Header.Get("X-Auth-Token"))
+	id, _, err := c.verify(i.auth, joined(c.r.Header["X-Auth-Token"]))
 	c.id = id
 	return err
 }
@@ -350,7 +358,7 @@ func (i *identity) subject(c *call) (auth.Identity, auth.Token, error) {
 	if err := i.caller(c); err != nil {
 		return auth.Identity{}, auth.Token{}, err
 	}
-	secret := c.r.Header.Get("X-Subject-Token")
+	secret := joined(c.r.Header["X-Subject-Token"])
 	if secret == "" {
 		return auth.Identity{}, auth.Token{}, expecting("X-Subject-Token", "the headers")
 	}

@@ -249,6 +249,21 @@ func TestV3Validate(t *testing.T) {
 	}
 }
 
+// Of two tokens what stands before us may have looked at the other.
+func TestTwoTokensAreNone(t *testing.T) {
+	l, _ := newLoginLab(t, auth.Options{})
+	ann, _ := loginV3(t, l, "ann:tester")
+	bob, _ := loginV3(t, l, "bob:tester")
+	for _, path := range []string{"/v3/auth/tokens", "/v3/auth/projects", "/v3/auth/catalog", "/v2.0/tenants"} {
+		if a := l.ask("", "GET", path, "", "X-Auth-Token: "+ann, "X-Auth-Token: "+bob, "X-Subject-Token: "+ann); a.status != 401 {
+			t.Errorf("GET %s with two tokens = %d, want 401", path, a.status)
+		}
+	}
+	if a := l.ask("", "GET", "/v3/auth/tokens", "", "X-Auth-Token: "+ann, "X-Subject-Token: "+ann, "X-Subject-Token: "+bob); a.status != 404 {
+		t.Errorf("GET of two subjects = %d, want 404", a.status)
+	}
+}
+
 func TestV3Documents(t *testing.T) {
 	l, _ := newLoginLab(t, auth.Options{})
 	token, body := loginV3(t, l, "ann:tester")

@@ -47,6 +47,9 @@ func (w *response) Write(p []byte) (int, error) {
 		w.WriteHeader(http.StatusOK)
 	}
 	w.roll()
+	if w.sent > 0 && !w.call.current() {
+		return 0, errRevoked
+	}
 	n, err := w.ResponseWriter.Write(p)
 	w.sent += int64(n)
 	return n, err
@@ -61,7 +64,8 @@ func (w *response) WriteString(s string) (int, error) {
 	return n, err
 }
 
-// ReadFrom sends what r has, in pieces, so that the deadline can follow.
+// ReadFrom sends what r has, in pieces, so that the deadline can follow, and the
+// answer ends where the rights of who asked for it do.
 func (w *response) ReadFrom(r io.Reader) (int64, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
@@ -79,6 +83,9 @@ func (w *response) ReadFrom(r io.Reader) (int64, error) {
 	var total int64
 	for limited.N > 0 {
 		w.roll()
+		if w.sent > 0 && !w.call.current() {
+			return total, errRevoked
+		}
 		part := io.LimitedReader{R: limited.R, N: min(piece, limited.N)}
 		n, err := below.ReadFrom(&part)
 		total += n

@@ -1,0 +1,28 @@
+package gateway
+
+import (
+	"net/http"
+
+	"memstore.dev/memstore/auth"
+)
+
+// defaultMinPace is low enough for any line that an upload is sent over on
+// purpose: a megabyte has nearly three hours.
+const defaultMinPace = 100
+
+// minPace is the fewest bytes per second an upload may arrive with, on average.
+func (g *gateway) minPace() int64 { return defaultMinPace }
+
+// errRevoked ends what is under way for a user who was disabled or removed, or
+// whose password or rights were changed, since it began.
+var errRevoked = &refusal{status: http.StatusUnauthorized, text: "The rights of the user have changed.", kind: plain, hangUp: true}
+
+// current reports whether who the call acts for is still as he was when it
+// began. It costs so little that it can be asked for every piece of a stream.
+func (c *call) current() bool {
+	if c.id.Stranger() {
+		return true
+	}
+	a, ok := c.g.Auth.(interface{ Current(auth.Identity) bool })
+	return !ok || a.Current(c.id)
+}

@@ -1,0 +1,143 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"memstore.dev/memstore/auth"
+	"memstore.dev/memstore/storage/memory"
+)
+
+// A drip is a body of which a little comes now and then, until the deadline.
+type drip struct {
+	every time.Duration
+	size  int
+	left  int
+	end   *deadlines
+}
+
+func (d *drip) Read(p []byte) (int, error) {
+	if d.left == 0 {
+		return 0, io.EOF
+	}
+	if at := d.end.read; !at.IsZero() && time.Until(at) < d.every {
+		time.Sleep(time.Until(at))
+		return 0, os.ErrDeadlineExceeded
+	}
+	time.Sleep(d.every)
+	d.left--
+	return copy(p, strings.Repeat(" ", d.size)), nil
+}
+
+func (*drip) Close() error { return nil }
+
+// deadlines is a ResponseWriter that knows when the body must have come.
+type deadlines struct {
+	http.ResponseWriter
+	read time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error { d.read = t; return nil }
+
+// dripping is a call whose body comes in drips.
+func dripping(every time.Duration, size, times int) *call {
+	end := &deadlines{ResponseWriter: httptest.NewRecorder()}
+	c := newCall(end)
+	c.g.BodyIdle = defaultBodyIdle
+	c.body = body{ReadCloser: &drip{every, size, times, end}, call: c, left: -1}
+	return c
+}
+
+func TestSlowBody(t *testing.T) {
+	for _, c := range []struct {
+		every time.Duration
+		size  int
+		slow  bool
+	}{
+		{50 * time.Second, 1, true},
+		{time.Second, 99, true},
+		{time.Second, 101, false},
+		{50 * time.Second, 6000, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			call := dripping(c.every, c.size, int(10*time.Minute/c.every))
+			began := time.Now()
+			_, err := io.Copy(io.Discard, &call.body)
+			took := time.Since(began)
+			if c.slow != errors.Is(err, os.ErrDeadlineExceeded) || c.slow && took > 2*paceSpan {
+				t.Errorf("%d bytes every %v: ended after %v with %v", c.size, c.every, took, err)
+			}
+			if r := (*refusal)(nil); c.slow && (!errors.As(call.body.err, &r) || r.status != http.StatusRequestTimeout) {
+				t.Errorf("answered with %v, want 408", call.body.err)
+			}
+		})
+	}
+}
+
+// A request for a token has ten seconds, however steadily it comes.
+func TestSlowLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := dripping(time.Second, 200, 60)
+		began := time.Now()
+		var v any
+		if err := c.readJSON(&v); err == nil || time.Since(began) > authPatience {
+			t.Errorf("readJSON = %v after %v", err, time.Since(began))
+		}
+		if c.w.Header().Get("Connection") != "close" {
+			t.Error("the connection stays open")
+		}
+		c.body.leave()
+		if at := c.w.ResponseWriter.(*deadlines).read; at.Sub(began) > authPatience {
+			t.Errorf("the rest may come until %v after the beginning", at.Sub(began))
+		}
+	})
+}
+
+// fickle are people whose rights can end.
+type fickle struct {
+	people
+	gone atomic.Bool
+}
+
+func (f *fickle) Current(auth.Identity) bool { return !f.gone.Load() }
+
+func TestRevokedWhileReading(t *testing.T) {
+	f := new(fickle)
+	l := newLabOver(t, &openHook{Backend: memory.New(), forward: true}, func(c *Config) { c.Auth = f }) // whose readers do not write all at once
+	l.must(201, "PUT", "/v1/AUTH_ann/c", "")
+	const size = 40 << 20
+	l.must(201, "PUT", "/v1/AUTH_ann/c/o", strings.Repeat("x", size))
+	res, _, _ := l.wire(l.serve(), "GET /v1/AUTH_ann/c/o HTTP/1.1\r\nHost: x\r\nX-Auth-Token: AUTH_tkann\r\n\r\n")
+	if _, err := io.CopyN(io.Discard, res.Body, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	f.gone.Store(true)
+	if n, err := io.Copy(io.Discard, res.Body); err == nil {
+		t.Errorf("%d bytes more came after the rights of the reader had ended", n)
+	}
+}
+
+func TestRevokedWhileWriting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := dripping(10*time.Second, 8000, 10)
+		f := new(fickle)
+		c.g.Auth, c.id = f, known["ann"]
+		time.AfterFunc(35*time.Second, func() { f.gone.Store(true) })
+		n, err := io.Copy(io.Discard, &c.body)
+		if err == nil || n != 32_000 || c.answerTo(c.body.err).status != http.StatusUnauthorized {
+			t.Errorf("%d bytes came, then %v", n, err)
+		}
+		c.id = auth.Identity{}
+		if !c.current() {
+			t.Error("a stranger is no stranger any more")
+		}
+	})
+}
