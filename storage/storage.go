@@ -171,7 +171,8 @@ type Backend interface {
 	Open(ctx context.Context, p Path, r Range) (io.ReadCloser, Info, error)
 
 	// Create starts an object, which appears, whole, when the Writer is
-	// committed. Its container must exist. Of in only the Path is binding:
+	// committed. Its container must exist, and be the same at Commit: not one
+	// that was made since under that name. Of in only the Path is binding:
 	// Size is a hint for what room will be needed (negative if unknown), the
 	// rest is what is known already. (PUT)
 	Create(ctx context.Context, in Info) (Writer, error)

@@ -29,6 +29,7 @@ const writeBackEvery = 8 << 20
 type upload struct {
 	b       *Backend
 	path    storage.Path
+	home    uint64  // id of its container
 	promise promise // of room on the disk
 
 	file    *spool // nil as long as the bytes are in memory
@@ -62,7 +63,21 @@ func (u *upload) start(ctx context.Context, b *Backend, p storage.Path, size int
 	if c == nil {
 		return fs.ErrNotExist
 	}
+	u.home = c.id
 	return b.space.promise(&u.promise, size)
+}
+
+// slot finds the place of the object in the container it was begun in. One made
+// since under the same name is another's, or has other rules.
+func (u *upload) slot(t *tx, size int64, c storage.Cond) (slot, error) {
+	d, err := t.container(u.path)
+	if err == nil && d.now.id != u.home {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return slot{}, err
+	}
+	return t.slot(u.path, size, c)
 }
 
 // writeBehind has the disk begin with what will not change anymore.
@@ -85,7 +100,7 @@ func (u *upload) commitSmall(ctx context.Context, data []byte, in storage.Info, 
 	}
 	r.setInfo(in.Type, in.DeleteAt, in.Meta)
 	err = u.b.submit(ctx, len(data)+512+metaSize(in.Meta), func(t *tx) error {
-		s, err := t.slot(u.path, r.size, c)
+		s, err := u.slot(t, r.size, c)
 		if err != nil {
 			return err
 		}
@@ -147,7 +162,7 @@ func (u *upload) commitFile(ctx context.Context, size int64, in storage.Info, c 
 	}
 	r.blob = foot.id
 	err = u.b.submit(ctx, 512+metaSize(in.Meta), func(t *tx) error {
-		s, err := t.slot(u.path, r.size, c)
+		s, err := u.slot(t, r.size, c)
 		if err != nil {
 			return err
 		}

@@ -41,16 +41,11 @@ func (b *Backend) Stage(ctx context.Context, p storage.Path, key string) (storag
 }
 
 func (b *Backend) stage(ctx context.Context, p storage.Path, key string) (*stage, error) {
-	if err := ready(ctx, p); err != nil {
+	home, err := b.home(ctx, p)
+	if err != nil {
 		return nil, err
 	}
-	if !p.IsObject() {
-		return nil, fs.ErrInvalid
-	}
-	if b.state().container(p) == nil {
-		return nil, fs.ErrNotExist
-	}
-	s := &stage{b: b, path: p, key: key, written: timestamp()}
+	s := &stage{b: b, path: p, home: home, key: key, written: timestamp()}
 	if key == "" {
 		return s, nil
 	}
@@ -123,6 +118,7 @@ func (b *Backend) Forget(ctx context.Context, key string) error {
 type stage struct {
 	b    *Backend
 	path storage.Path
+	home uint64 // id of its container
 	key  string
 	note []byte
 
@@ -237,7 +233,7 @@ func (s *stage) Commit(ctx context.Context, in storage.Info, c storage.Cond) (co
 	}
 	in.Path, in.Size, in.Meta = s.path, int64(len(s.data)), in.Meta.Clone()
 	err = s.b.change(ctx, s.path, func(next *state) (err error) {
-		committed, err = next.replace(in, trim(s.data), c)
+		committed, err = next.commit(s.home, in, trim(s.data), c)
 		return err
 	})
 	if err == nil {

@@ -23,6 +23,7 @@ type (
 		containers tree[*container]
 	}
 	container struct {
+		id      uint64 // the version that made it
 		info    storage.Info
 		objects tree[*object]
 	}
@@ -82,7 +83,7 @@ func (s *state) put(in storage.Info) *storage.Info {
 		s.setObject(in.Path, o)
 		return &o.info
 	case in.Path.IsContainer():
-		c := new(container)
+		c := &container{id: in.Version}
 		if old := s.container(in.Path); old != nil {
 			*c = *old
 		}

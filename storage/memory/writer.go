@@ -9,19 +9,27 @@ import (
 
 // Create starts an object.
 func (b *Backend) Create(ctx context.Context, in storage.Info) (storage.Writer, error) {
-	err := ready(ctx, in.Path)
-	switch {
-	case err != nil:
-	case !in.Path.IsObject():
-		err = fs.ErrInvalid
-	case b.state().container(in.Path) == nil:
-		err = fs.ErrNotExist
-	}
+	home, err := b.home(ctx, in.Path)
 	if err != nil {
 		return nil, storage.Wrap("put", in.Path, err)
 	}
 	// The hint may be wrong, so no more than a little is taken on its word.
-	return &writer{ctx: ctx, b: b, path: in.Path, data: make([]byte, 0, min(max(in.Size, 0), 1<<20))}, nil
+	return &writer{ctx: ctx, b: b, path: in.Path, home: home, data: make([]byte, 0, min(max(in.Size, 0), 1<<20))}, nil
+}
+
+// home is the id of the container in which an object is to be.
+func (b *Backend) home(ctx context.Context, p storage.Path) (uint64, error) {
+	if err := ready(ctx, p); err != nil {
+		return 0, err
+	}
+	if !p.IsObject() {
+		return 0, fs.ErrInvalid
+	}
+	c := b.state().container(p)
+	if c == nil {
+		return 0, fs.ErrNotExist
+	}
+	return c.id, nil
 }
 
 // A writer collects the bytes of an object.
@@ -29,6 +37,7 @@ type writer struct {
 	ctx  context.Context // of Create: when it ends, so does the upload
 	b    *Backend
 	path storage.Path
+	home uint64 // id of its container
 	data []byte
 	done bool
 }
@@ -58,7 +67,7 @@ func (w *writer) commit(ctx context.Context, in storage.Info, c storage.Cond) (c
 	}
 	in.Path, in.Size, in.Meta = w.path, int64(len(w.data)), in.Meta.Clone()
 	err = w.b.change(ctx, w.path, func(s *state) (err error) {
-		committed, err = s.replace(in, trim(w.data), c)
+		committed, err = s.commit(w.home, in, trim(w.data), c)
 		return err
 	})
 	if err == nil {
@@ -70,6 +79,15 @@ func (w *writer) commit(ctx context.Context, in storage.Info, c storage.Cond) (c
 func (w *writer) Close() error {
 	w.done, w.data = true, nil
 	return nil
+}
+
+// commit is replace for an object that was begun in the container with this
+// id. One made since under the same name is another.
+func (s *state) commit(home uint64, in storage.Info, data []byte, c storage.Cond) (storage.Info, error) {
+	if there := s.container(in.Path); there == nil || there.id != home {
+		return storage.Info{}, fs.ErrNotExist
+	}
+	return s.replace(in, data, c)
 }
 
 // replace puts an object with these bytes where c allows it. Of in it takes

@@ -269,6 +269,52 @@ func (s *suite) heldOver(what string, p storage.Path, old []byte, happen func())
 }
 
 // testAbandoned begins uploads that come to nothing.
+// testMadeAgain has a container go and come back while uploads into it are on
+// their way. They were begun in another, of which they know the rules.
+func (s *suite) testMadeAgain() {
+	st := s.stager()
+	for _, size := range []int{0, 10, 100_000} {
+		p, data := in("fleeting", "o"), content(1, size)
+		s.container(p)
+		w, err := s.b.Create(s.ctx, storage.Info{Path: p, Size: int64(size)})
+		if err != nil {
+			s.Fatalf("Create: %v", err)
+		}
+		defer w.Close()
+		if _, err := w.Write(data); err != nil {
+			s.Fatalf("Write: %v", err)
+		}
+		var g storage.Stage
+		if st != nil {
+			g = s.stage(st, p, "")
+			s.writeAt(g, data, 0)
+		}
+		s.remove(p.Parent())
+		commit := func(when string, commit func(context.Context, storage.Info, storage.Cond) (storage.Info, error)) {
+			_, err := commit(s.ctx, storage.Info{ETag: etag(data)}, storage.Cond{})
+			s.wantErr("Commit into a container that "+when, err, fs.ErrNotExist)
+		}
+		commit("is gone", w.Commit)
+		if st != nil {
+			commit("is gone", g.Commit)
+		}
+		w2, err := s.b.Create(s.ctx, storage.Info{Path: p, Size: int64(size)})
+		s.wantErr("Create in a container that is gone", err, fs.ErrNotExist)
+		if err == nil {
+			w2.Close()
+		}
+		s.container(p)
+		commit("was made again", w.Commit)
+		if st != nil {
+			commit("was made again", g.Commit)
+		}
+		s.wantUsage(p.Parent(), 0, 0, 0)
+		s.put(p, data)
+		s.remove(p)
+		s.remove(p.Parent())
+	}
+}
+
 func (s *suite) testAbandoned() {
 	for _, size := range []int{0, 10, 100_000, 2 << 20} {
 		s.container(in("c"))

@@ -52,6 +52,7 @@ func Run(t *testing.T, open func(t *testing.T) storage.Backend) {
 		{"Overwrite", (*suite).testOverwrite},
 		{"Readers", (*suite).testReaders},
 		{"Abandoned", (*suite).testAbandoned},
+		{"MadeAgain", (*suite).testMadeAgain},
 		{"TwoWriters", (*suite).testTwoWriters},
 		{"WholeOrNot", (*suite).testWholeOrNot},
 		{"Listing", (*suite).testListing},
