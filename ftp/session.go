@@ -146,9 +146,15 @@ func (c *session) serve() {
 	}
 	c.reply(220, banner)
 
-	var wg sync.WaitGroup
-	wg.Go(func() { c.readCommands(c.conn) })
+	var reading sync.WaitGroup
+	reading.Go(func() { c.readCommands(c.conn) })
+	defer c.end(&reading)
+	defer c.rescue()
 	c.converse()
+}
+
+// end waits for everything that the session has begun.
+func (c *session) end(reading *sync.WaitGroup) {
 	c.cut("connection closed")
 	if why := c.whyCut(); why != "connection closed" {
 		c.reply(421, why)
@@ -158,7 +164,7 @@ func (c *session) serve() {
 	if c.task != nil && c.task.cancel != nil {
 		c.task.cancel()
 	}
-	wg.Wait()
+	reading.Wait()
 	c.jobs.Wait()
 	if c.lib != nil {
 		c.lib.end()
@@ -213,8 +219,12 @@ func (c *session) converse() {
 			default:
 				c.hear(cmd)
 			}
-			if ended && c.task != nil && c.task.transfer {
-				return
+			if ended && c.task != nil {
+				if c.task.transfer {
+					return
+				}
+				patience := time.AfterFunc(grace, func() { c.cut("connection closed") })
+				defer patience.Stop()
 			}
 		case r := <-replies:
 			c.hearLibrary(r)
