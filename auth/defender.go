@@ -60,6 +60,7 @@ type Defender struct {
 
 	mu      sync.RWMutex
 	bans    map[netip.Prefix]Ban
+	trying  map[netip.Prefix]int // attempts that are being looked at
 	sources lru[netip.Prefix, []tick]
 	users   lru[[32]byte, slowness]
 }
@@ -90,6 +91,7 @@ func NewDefender(o DefenderOptions) *Defender {
 		o:       o,
 		keep:    func(Ban, bool) {},
 		bans:    make(map[netip.Prefix]Ban),
+		trying:  make(map[netip.Prefix]int),
 		sources: newLRU[netip.Prefix, []tick](o.Sources),
 		users:   newLRU[[32]byte, slowness](o.Sources),
 	}
@@ -147,13 +149,8 @@ func (d *Defender) count(s netip.Prefix, f Failure) (Ban, bool) {
 	if known && now.Before(old.Until) {
 		return old, false // it was on its way when the ban came
 	}
-	ticks, _ := d.sources.get(s)
-	ticks = slices.DeleteFunc(ticks, func(t tick) bool { return now.Sub(t.at) >= d.o.Window })
-	ticks = append(ticks, tick{now, f})
-	sum := 0
-	for _, t := range ticks {
-		sum += int(t.points)
-	}
+	ticks, sum := d.ticks(s, now)
+	ticks, sum = append(ticks, tick{now, f}), sum+int(f)
 	if sum < d.o.Limit {
 		d.sources.put(s, ticks)
 		return Ban{}, false
@@ -171,6 +168,53 @@ func (d *Defender) count(s netip.Prefix, f Failure) (Ban, bool) {
 	d.bans[s] = b
 	d.trim(now)
 	return b, true
+}
+
+// ticks are the failures of a source that count still, and their points. It is
+// called with the lock held.
+func (d *Defender) ticks(s netip.Prefix, now time.Time) (ticks []tick, sum int) {
+	ticks, _ = d.sources.get(s)
+	ticks = slices.DeleteFunc(ticks, func(t tick) bool { return now.Sub(t.at) >= d.o.Window })
+	for _, t := range ticks {
+		sum += int(t.points)
+	}
+	return ticks, sum
+}
+
+// begin reports whether an attempt from an address may be looked at now, beside
+// those that are: if all of them failed there must not be more failures than
+// ban it, or whoever guesses often enough at once is never banned in time. Each
+// attempt that may be looked at ends with finish.
+func (d *Defender) begin(a netip.Addr) bool {
+	if d.exempt(a) {
+		return true
+	}
+	s := source(a)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ticks, sum := d.ticks(s, time.Now())
+	if sum+d.trying[s]*int(FailLogin) >= d.o.Limit {
+		return false
+	}
+	if len(ticks) > 0 {
+		d.sources.put(s, ticks) // some were deleted, and the others moved
+	} else {
+		d.sources.drop(s)
+	}
+	d.trying[s]++
+	return true
+}
+
+func (d *Defender) finish(a netip.Addr) {
+	if d.exempt(a) {
+		return
+	}
+	s := source(a)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.trying[s]--; d.trying[s] <= 0 {
+		delete(d.trying, s)
+	}
 }
 
 // trim forgets bans that are over and past, and those closest to it if there

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"io/fs"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -27,7 +28,8 @@ const rememberPassword = 60 * time.Second
 //
 // A password found right is remembered for a minute under a hash keyed by a
 // secret of this process, so that clients which log in for every request pay
-// for one hash a minute.
+// for one hash a minute. Of an address no more attempts are looked at at once
+// than it may fail until it is banned; further ones are ErrBusy.
 func (r *Realm) Password(ctx context.Context, a Attempt, password string) (Identity, error) {
 	if r.defender.Banned(a.From) {
 		return Identity{}, ErrBanned
@@ -40,26 +42,69 @@ func (r *Realm) Password(ctx context.Context, a Attempt, password string) (Ident
 			return m.id, nil
 		}
 	}
+	if !r.defender.begin(a.From) {
+		return Identity{}, ErrBusy
+	}
+	defer r.defender.finish(a.From)
 	who := userKey(name)
 	if err := wait(ctx, r.defender.delay(who)); err != nil {
 		return Identity{}, err
 	}
-	hash := "" // nobody's, which takes as long
-	if m != nil {
-		hash = m.hash
-	}
-	right := false
-	if err := r.gate.do(ctx, func() { right = compare(hash, password) }); err != nil {
+	var right, in, banned bool
+	better := ""
+	err := r.gate.do(ctx, source(a.From), func() {
+		if banned = r.defender.Banned(a.From); banned {
+			return // by those that were looked at while this one waited
+		}
+		hash := m.stored()
+		right = compare(hash, password)
+		if in = right && m.live && m.admits(a); !in {
+			costOf(hash).pad(*r.slowest.Load())
+		} else if strings.HasPrefix(hash, "$2") {
+			better, _ = HashPassword(password) // where it cannot be, the old one stays
+		}
+	})
+	switch {
+	case err != nil:
 		return Identity{}, err
+	case banned:
+		return Identity{}, ErrBanned
 	}
-	if right && m.live && m.admits(a) && r.Current(m.id) { // he may have been changed while we hashed
+	if in && r.Current(m.id) { // he may have been changed while we hashed
 		r.verified.put(key, credentials{m.id.epoch, time.Now()})
+		if better != "" {
+			r.rehash(ctx, m, better)
+		}
 		return m.id, nil
 	}
 	r.defender.Fail(a.From, FailLogin)
 	r.defender.failUser(who)
 	r.log.Info("login failed", "user", clip(a.User), "from", a.From, "door", a.Door, "reason", m.reason(a, right))
 	return Identity{}, fs.ErrPermission
+}
+
+// stored is the hash to compare with; nobody's if there is no such user, which
+// takes as long.
+func (m *member) stored() string {
+	if m == nil {
+		return ""
+	}
+	if better := m.better.Load(); better != nil {
+		return *better
+	}
+	return m.hash
+}
+
+// rehash puts a better hash of the same password in place of the one that a user
+// was imported with. He is not changed by it: his tokens and sessions go on, and
+// other processes may use the old one as long as they like.
+func (r *Realm) rehash(ctx context.Context, m *member, better string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	m.better.Store(&better)
+	if _, err := r.db.ExecContext(ctx, `UPDATE users SET password = $3 WHERE name = $1 AND password = $2`, m.id.User, m.hash, better); err != nil {
+		r.log.Error("better hash not written down", "user", m.id.User, "err", err)
+	}
 }
 
 // reason says why an attempt failed, for the operator alone: to the one who

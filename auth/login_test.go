@@ -3,9 +3,13 @@ package auth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,7 +77,8 @@ func TestUnknownUsersTakeAsLong(t *testing.T) {
 func TestGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
-		room := cap(g.waiting)
+		room := g.places
+		from := func(i int) netip.Prefix { return source(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})) }
 		release := make(chan struct{})
 		var wg sync.WaitGroup
 		var mu sync.Mutex
@@ -86,9 +91,9 @@ func TestGate(t *testing.T) {
 			}
 			most = max(most, atOnce)
 		}
-		for range room {
+		for i := range room {
 			wg.Go(func() {
-				err := g.do(t.Context(), func() {
+				err := g.do(t.Context(), from(i), func() {
 					count(1)
 					<-release
 					count(-1)
@@ -99,7 +104,7 @@ func TestGate(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		if err := g.do(t.Context(), func() { t.Error("ran beyond what the gate holds") }); !errors.Is(err, ErrBusy) {
+		if err := g.do(t.Context(), from(room), func() { t.Error("ran beyond what the gate holds") }); !errors.Is(err, ErrBusy) {
 			t.Errorf("do of a full gate = %v, want ErrBusy", err)
 		}
 		close(release)
@@ -109,18 +114,100 @@ func TestGate(t *testing.T) {
 		}
 
 		hold := make(chan struct{})
-		for range cap(g.running) {
-			wg.Go(func() { g.do(t.Context(), func() { <-hold }) })
+		for i := range cap(g.running) {
+			wg.Go(func() { g.do(t.Context(), from(i), func() { <-hold }) })
 		}
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := g.do(ctx, func() { t.Error("ran though nobody waits for it") }); !errors.Is(err, context.Canceled) {
+		if err := g.do(ctx, from(room), func() { t.Error("ran though nobody waits for it") }); !errors.Is(err, context.Canceled) {
 			t.Errorf("do without patience = %v, want context.Canceled", err)
 		}
 		close(hold)
 		wg.Wait()
 	})
+}
+
+// TestGateIsShared has one source take all the places it can get, and others
+// find theirs.
+func TestGateIsShared(t *testing.T) {
+	g := newGate()
+	from := func(i int) netip.Prefix { return source(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})) }
+	for i := range 5 {
+		took := 0
+		for g.enter(from(i)) {
+			took++
+		}
+		if took == 0 || i == 0 && took > g.places/2 {
+			t.Errorf("source %d took %d of %d places", i, took, g.places)
+		}
+		defer func() {
+			for range took {
+				g.leave(from(i))
+			}
+			if i == 0 && (g.taken != 0 || len(g.by) != 0) {
+				t.Errorf("%d places are taken when all have left, by %v", g.taken, g.by)
+			}
+		}()
+	}
+}
+
+// TestGuessingAtOnce has one address guess as fast as it can, at many users so
+// that none of them is slowed down, until it is banned.
+func TestGuessingAtOnce(t *testing.T) {
+	r := open(t, dbPath(t), Options{Defender: DefenderOptions{Limit: 6}})
+	var looked, next atomic.Int32
+	var wg sync.WaitGroup
+	for range 40 {
+		wg.Go(func() {
+			for {
+				user := fmt.Sprintf("ann:u%d", next.Add(1))
+				switch _, err := r.Password(t.Context(), Attempt{User: user, From: abroad, Door: "swift"}, "guess"); {
+				case errors.Is(err, fs.ErrPermission):
+					looked.Add(1)
+				case errors.Is(err, ErrBanned):
+					return
+				case !errors.Is(err, ErrBusy):
+					t.Errorf("Password = %v", err)
+					return
+				}
+				runtime.Gosched()
+			}
+		})
+	}
+	wg.Wait()
+	if n := looked.Load(); n != 6 {
+		t.Errorf("%d guesses were looked at, want 6", n)
+	}
+	if n := len(r.defender.trying); n != 0 {
+		t.Errorf("%d sources are said to be trying when nobody is", n)
+	}
+}
+
+// TestBanIsSeenByThoseWhoWait has an address banned while an attempt of it waits.
+func TestBanIsSeenByThoseWhoWait(t *testing.T) {
+	r := open(t, dbPath(t), Options{})
+	addUser(t, r, User{Name: "ann:tester"}, "sesame")
+	for range cap(r.gate.running) {
+		r.gate.running <- struct{}{}
+	}
+	done := make(chan error)
+	go func() {
+		_, err := r.Password(t.Context(), Attempt{User: "ann:tester", From: abroad, Door: "swift"}, "sesame")
+		done <- err
+	}()
+	for taken := 0; taken == 0; runtime.Gosched() {
+		r.gate.mu.Lock()
+		taken = r.gate.taken
+		r.gate.mu.Unlock()
+	}
+	r.defender.Fail(abroad, FailCrash)
+	for range cap(r.gate.running) {
+		<-r.gate.running
+	}
+	if err := <-done; !errors.Is(err, ErrBanned) {
+		t.Errorf("Password = %v, want ErrBanned", err)
+	}
 }
 
 // TestDelayIsWaited has a login of a user who was guessed at wait, unless its

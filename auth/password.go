@@ -1,13 +1,11 @@
 package auth
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 
 	"golang.org/x/crypto/argon2"
@@ -25,8 +23,11 @@ const (
 	hashSize   = 32
 )
 
-// maxPassword bounds what is hashed, in bytes.
-const maxPassword = 1024
+// Bounds of what is hashed, in bytes: ours, and the one of bcrypt.
+const (
+	maxPassword = 1024
+	maxBcrypt   = 72
+)
 
 var phc = base64.RawStdEncoding
 
@@ -115,8 +116,11 @@ func compare(hash, password string) bool {
 	if len(password) > maxPassword {
 		password = "" // nobody's either
 	}
-	if strings.HasPrefix(hash, "$2") && password != "" {
-		return bcrypt.CompareHashAndPassword([]byte(hash), []byte(password)) == nil
+	if strings.HasPrefix(hash, "$2") {
+		// bcrypt looks at no more than so many bytes: whoever knows them would
+		// be let in whatever follows.
+		fits := password != "" && len(password) <= maxBcrypt
+		return bcrypt.CompareHashAndPassword([]byte(hash), []byte(password[:min(len(password), maxBcrypt)])) == nil && fits
 	}
 	a, err := parseArgon(hash)
 	if err != nil {
@@ -127,34 +131,62 @@ func compare(hash, password string) bool {
 	return same && err == nil && password != ""
 }
 
-// A gate lets as many hashes be computed at once as there are processors, and
-// a bounded number wait: a flood of logins must not take the whole machine.
-type gate struct {
-	running, waiting chan struct{}
+// A cost is how much work it takes to compare a password with a hash: bcrypt's
+// own number, and for argon2id the memory in KiB times the passes over it.
+type cost struct {
+	bcrypt int
+	argon  uint64
 }
 
-// maxWaiting is how many logins wait to be checked before others are ErrBusy.
-const maxWaiting = 64
+// usual is the cost of the hashes that are made here, and of nobody's.
+var usual = cost{argon: hashMemory * hashTime}
 
-func newGate() *gate {
-	n := runtime.GOMAXPROCS(0)
-	return &gate{make(chan struct{}, n), make(chan struct{}, n+maxWaiting)}
+var usualPrefix = fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$", argon2.Version, hashMemory, hashTime, hashLanes)
+
+func costOf(hash string) cost {
+	if strings.HasPrefix(hash, usualPrefix) || hash == "" {
+		return usual // nearly all of them, told without a closer look
+	}
+	if strings.HasPrefix(hash, "$2") {
+		n, err := bcrypt.Cost([]byte(hash))
+		if err != nil {
+			n = 0 // and comparing fails at once
+		}
+		return cost{bcrypt: n}
+	}
+	a, err := parseArgon(hash)
+	if err != nil {
+		a = nobodys
+	}
+	return cost{argon: uint64(a.memory) * uint64(a.time)}
 }
 
-// do runs f when it is its turn.
-func (g *gate) do(ctx context.Context, f func()) error {
-	select {
-	case g.waiting <- struct{}{}:
-		defer func() { <-g.waiting }()
-	default:
-		return ErrBusy
+// slowest is the cost of an attempt that fails, whoever it is for: the most that
+// any of the users' hashes costs, of either kind.
+func slowest(users map[string]*member) cost {
+	most := usual
+	for _, m := range users {
+		c := costOf(m.hash)
+		most.bcrypt, most.argon = max(most.bcrypt, c.bcrypt), max(most.argon, c.argon)
 	}
-	select {
-	case g.running <- struct{}{}:
-		defer func() { <-g.running }()
-	case <-ctx.Done():
-		return ctx.Err()
+	return most
+}
+
+// pad does the work that comparing with a hash of cost c leaves of cost to, so
+// that the time which a refusal takes does not tell whose hash is of which kind,
+// and thereby who exists.
+func (c cost) pad(to cost) {
+	if c.bcrypt == 0 && to.bcrypt > 0 {
+		bcrypt.GenerateFromPassword([]byte("x"), to.bcrypt)
+	} else {
+		// Each is half of the next, so that these make up for the difference.
+		for n := c.bcrypt; n < to.bcrypt; n++ {
+			bcrypt.GenerateFromPassword([]byte("x"), n)
+		}
 	}
-	f()
-	return nil
+	if to.argon > c.argon {
+		if passes := (to.argon - c.argon + hashMemory/2) / hashMemory; passes > 0 {
+			argon2.IDKey([]byte("x"), nobodys.salt, uint32(passes), hashMemory, hashLanes, hashSize)
+		}
+	}
 }

@@ -45,8 +45,9 @@ type Realm struct {
 	gate     *gate
 	secret   [32]byte // keys the credentials that were seen; of this process only
 
-	users  atomic.Pointer[map[string]*member] // by full name
-	tokens atomic.Pointer[seals]
+	users   atomic.Pointer[map[string]*member] // by full name
+	slowest atomic.Pointer[cost]               // what a refusal costs
+	tokens  atomic.Pointer[seals]
 
 	issued   recent[*ticket]     // tokens that were opened, by hash
 	verified recent[credentials] // passwords that were right, by keyed hash
@@ -64,13 +65,16 @@ type Realm struct {
 
 var _ Authenticator = (*Realm)(nil)
 
-// A member is a user as logins need him. It is never changed once loaded.
+// A member is a user as logins need him. Only better is changed once it is
+// loaded.
 type member struct {
 	id    Identity
 	live  bool // neither he nor his account is disabled
 	hash  string
 	doors []string
 	keys  map[string]bool // ssh keys in wire form
+
+	better atomic.Pointer[string] // hash of the same password; nil if there is none
 }
 
 // admits reports whether an attempt comes by a door and from a network that
@@ -189,6 +193,8 @@ func (r *Realm) load(ctx context.Context, part string, n int64) error {
 		if err != nil {
 			return fmt.Errorf("read users: %w", err)
 		}
+		most := slowest(users)
+		r.slowest.Store(&most)
 		r.users.Store(&users)
 		r.tell()
 	case partTokens:
