@@ -81,16 +81,13 @@ func reworded(err error) error {
 }
 
 func accountCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "account",
-		Short: "Manage accounts, while serving too",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	cmd := group("account", "Manage accounts, while serving too")
+	cmd.Example = "  memstore account list\n  memstore account disable ann"
 	add := &cobra.Command{
-		Use:   "add ACCOUNT",
-		Short: "Add an account without users",
-		Args:  cobra.ExactArgs(1),
+		Use:     "add ACCOUNT",
+		Short:   "Add an account without users",
+		Example: "  memstore account add ann",
+		Args:    arguments("ACCOUNT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withRealm(cmd, true, func(ctx context.Context, realm *auth.Realm, dir string) error {
 				if err := realm.AddAccount(ctx, args[0]); err != nil {
@@ -101,9 +98,10 @@ func accountCommand() *cobra.Command {
 		},
 	}
 	list := &cobra.Command{
-		Use:   "list",
-		Short: "List accounts",
-		Args:  cobra.NoArgs,
+		Use:     "list",
+		Short:   "List accounts",
+		Example: "  memstore account list\n  memstore account list --json",
+		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
 				accounts, err := realm.Accounts(ctx)
@@ -120,9 +118,11 @@ func accountCommand() *cobra.Command {
 	}
 	list.Flags().Bool("json", false, "print JSON")
 	rm := &cobra.Command{
-		Use:   "rm ACCOUNT",
-		Short: "Remove an account that has no users; what it stored stays",
-		Args:  cobra.ExactArgs(1),
+		Use:               "rm ACCOUNT",
+		ValidArgsFunction: completeAccount,
+		Short:             "Remove an account that has no users; what it stored stays",
+		Example:           "  memstore account rm ann",
+		Args:              arguments("ACCOUNT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
 				err := realm.RemoveAccount(ctx, args[0])
@@ -135,8 +135,28 @@ func accountCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.AddCommand(add, list, rm)
+	disable := changeAccount("disable", "Shut all users of an account out, with their tokens", true)
+	enable := changeAccount("enable", "Let the users of an account in again", false)
+	cmd.AddCommand(add, list, disable, enable, rm)
 	return cmd
+}
+
+func changeAccount(verb, short string, disabled bool) *cobra.Command {
+	return &cobra.Command{
+		Use:               verb + " ACCOUNT",
+		Short:             short,
+		Example:           "  memstore account " + verb + " ann",
+		Args:              arguments("ACCOUNT"),
+		ValidArgsFunction: completeAccount,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
+				if err := realm.SetAccountDisabled(ctx, args[0], disabled); err != nil {
+					return err
+				}
+				return say(cmd, "account %s %s", args[0], state(disabled))
+			})
+		},
+	}
 }
 
 func say(cmd *cobra.Command, format string, args ...any) error {

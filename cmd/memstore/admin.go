@@ -58,7 +58,8 @@ func healthCommand() *cobra.Command {
 		Short: "Say whether the server that holds the data directory is ready",
 		Long: `Health asks the server that holds the data directory whether it is ready, and
 fails if it is not, or if there is none. It is made for a container's HEALTHCHECK.`,
-		Args: cobra.NoArgs,
+		Example: "  memstore health --data /var/lib/memstore",
+		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, err := load(cmd)
 			if err != nil {

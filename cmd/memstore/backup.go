@@ -29,7 +29,8 @@ server holds for it.
 A DIR that holds an earlier backup is brought up to date: only files that are not
 there yet are copied. Whoever has the backup has the users' password hashes and
 the keys of their tokens: keep it as you keep the original.`,
-		Args: cobra.ExactArgs(1),
+		Example: "  memstore backup --data /var/lib/memstore /mnt/backup",
+		Args:    arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := load(cmd)
 			if err != nil {
@@ -85,7 +86,8 @@ func restoreCommand() *cobra.Command {
 		Short: "Bring back into an empty data directory what was backed up to DIR",
 		Long: `Restore copies a backup into the data directory, which must be empty or absent,
 and checks every byte on the way.`,
-		Args: cobra.ExactArgs(1),
+		Example: "  memstore restore --data /var/lib/memstore /mnt/backup",
+		Args:    arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			l, err := load(cmd)
 			if err != nil {

@@ -20,8 +20,8 @@ type Config struct {
 	// clients. Users are kept in the data directory in either case.
 	Backend string `yaml:"backend" env:"BACKEND" flag:"backend"`
 
-	// How much memory the garbage collector aims to stay under, as in "256MiB";
-	// 0 leaves it to GOMEMLIMIT. It is a target and not a wall: what clients
+	// How much memory the garbage collector aims to stay under, as in "256MiB",
+	// 32MiB or more; 0 leaves it to GOMEMLIMIT. It is a target and not a wall: what clients
 	// have in flight is allocated beyond it, at the price of more collection.
 	Memory Size `yaml:"memory" env:"MEMORY"`
 
@@ -36,6 +36,7 @@ type Config struct {
 	Log       LogConfig       `yaml:"log"`
 	FirstUser FirstUserConfig `yaml:"first_user"`
 	Tokens    TokensConfig    `yaml:"tokens"`
+	Bans      BansConfig      `yaml:"bans"`
 	Gateway   GatewayConfig   `yaml:"gateway"`
 	FTP       FTPConfig       `yaml:"ftp"`
 	SFTP      SFTPConfig      `yaml:"sftp"`
@@ -55,13 +56,14 @@ type LogConfig struct {
 	Format string `yaml:"format" env:"LOG_FORMAT"`
 }
 
-// FirstUserConfig names the user that serve makes while there is none at all.
+// FirstUserConfig is about the user that serve makes while there are no users.
 type FirstUserConfig struct {
 	// Name of the first user, "account:user". He is the admin of his account.
 	// Once any user exists it is ignored. Empty makes none.
 	Name string `yaml:"name" env:"USER"`
 
-	// His password. Empty generates one and prints it, once.
+	// His password, of 6 characters or more. Empty generates one and prints it,
+	// once.
 	Password Secret `yaml:"password" env:"PASSWORD"`
 }
 
@@ -70,6 +72,25 @@ type TokensConfig struct {
 	// How long a token is good for. Disabling its user or changing his password
 	// ends it at once.
 	Life time.Duration `yaml:"life" env:"TOKEN_LIFE"`
+}
+
+// BansConfig is about addresses that guess passwords. They count for all doors.
+type BansConfig struct {
+	// How many failures within the window ban an address; of IPv6 a /64 counts
+	// as one. A login that fails is one failure, whether the user exists or not;
+	// one that succeeds is none.
+	Limit int `yaml:"limit" env:"BANS_LIMIT"`
+
+	// How long a failure counts.
+	Window time.Duration `yaml:"window" env:"BANS_WINDOW"`
+
+	// How long the first ban of an address lasts. Each further one is half as
+	// long again, up to a day. "memstore ban lift" ends one at once.
+	Length time.Duration `yaml:"length" env:"BANS_LENGTH"`
+
+	// Networks that are never banned. The default is the machine itself: behind
+	// a proxy on it, set gateway.proxies, or nobody is ever banned.
+	Allow Networks `yaml:"allow" env:"BANS_ALLOW"`
 }
 
 // GatewayConfig is the door that speaks the OpenStack Swift API.
@@ -84,11 +105,20 @@ type GatewayConfig struct {
 	// answers with the host that the client asked for.
 	URL string `yaml:"url" env:"GATEWAY_URL"`
 
-	// Files with a certificate chain and its private key, in PEM. With both set
-	// the door speaks HTTPS only: TLS 1.2 with AEAD ciphers, or 1.3. The files
-	// are read again on SIGHUP.
+	// The networks of the proxies that stand before this door, as in
+	// "10.0.0.5, 192.168.0.0/24". They are believed whom a request is from
+	// (X-Forwarded-For), which bans and the networks of users go by, and that it
+	// came by HTTPS (X-Forwarded-Proto). Nobody else is. Empty trusts none.
+	Proxies Networks `yaml:"proxies" env:"GATEWAY_PROXIES"`
+
+	// File with a certificate chain, in PEM. With it and its key set the door
+	// speaks HTTPS only: TLS 1.2 with AEAD ciphers, or 1.3. Read again on
+	// SIGHUP.
 	Certificate string `yaml:"certificate" env:"GATEWAY_CERTIFICATE"`
-	Key         string `yaml:"key" env:"GATEWAY_KEY"`
+
+	// File with the private key of the certificate, in PEM. Read again on
+	// SIGHUP.
+	Key string `yaml:"key" env:"GATEWAY_KEY"`
 
 	// The largest object that one PUT may send, as OpenStack Swift limits it.
 	MaxObject Size `yaml:"max_object" env:"GATEWAY_MAX_OBJECT"`
@@ -122,7 +152,8 @@ type AdminConfig struct {
 
 // DiskConfig is about the embedded engine.
 type DiskConfig struct {
-	// Memory for the index's cache. Part of what memory counts.
+	// Memory for the index's cache. It is part of what memory counts, and must be
+	// less.
 	Cache Size `yaml:"cache" env:"DISK_CACHE"`
 
 	// Free space that uploads must leave on the file system; below it they are
@@ -162,6 +193,7 @@ func Defaults() Config {
 		Log:       LogConfig{Level: "info", Format: "auto"},
 		FirstUser: FirstUserConfig{Name: "demo:admin"},
 		Tokens:    TokensConfig{Life: 24 * time.Hour},
+		Bans:      BansConfig{Limit: 15, Window: 30 * time.Minute, Length: 30 * time.Minute, Allow: "127.0.0.0/8, ::1/128"},
 		Gateway:   GatewayConfig{Listen: "127.0.0.1:8080", MaxObject: 5<<30 + 2},
 		Disk:      DiskConfig{Cache: 64 << 20, Ballast: 256 << 20, Verify: "recent", Sync: "full", Scrub: 10 << 20},
 	}

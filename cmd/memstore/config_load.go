@@ -30,6 +30,9 @@ const (
 	systemFile = "/etc/memstore/memstore.yaml" // read if it exists and no other is named
 )
 
+// leastMemory is the least that the garbage collector can aim at in earnest.
+const leastMemory = 32 << 20
+
 // Loaded is a Config, and where each of its values is from.
 type Loaded struct {
 	Config
@@ -60,19 +63,16 @@ func Load(in Inputs) (*Loaded, error) {
 		}
 	}
 	values := map[string]string{} // by setting, as text
-	if err := l.readFile(cmp.Or(in.File, environ[envConfig]), values); err != nil {
+	wrong := errors.Join(
+		l.readFile(cmp.Or(in.File, environ[envConfig]), values),
+		l.overlay(settings, environ, in.Flags, values),
+		l.set(settings, values),
+	)
+	// What could not be read keeps its default, so what is said here is true too.
+	if err := errors.Join(wrong, l.check()); err != nil {
 		return nil, err
 	}
-	if err := l.overlay(settings, environ, in.Flags, values); err != nil {
-		return nil, err
-	}
-	err := l.set(settings, values)
-	if err != nil {
-		return nil, err
-	}
-	if err := l.check(); err != nil {
-		return nil, err
-	}
+	var err error
 	l.Data, err = filepath.Abs(l.Data) // whoever reads it in a log or an error is somewhere else
 	return l, err
 }
@@ -99,12 +99,11 @@ func (l *Loaded) readFile(name string, values map[string]string) error {
 	} else if err != nil {
 		return fmt.Errorf("configuration: %s: %w", l.File, err)
 	}
+	var wrong []error
 	for _, doc := range parsed.Docs {
-		if err := l.readNode("", doc.Body, values); err != nil {
-			return err
-		}
+		wrong = append(wrong, l.readNode("", doc.Body, values))
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 // readNode takes the settings out of a tree of mappings, as text.
@@ -113,6 +112,7 @@ func (l *Loaded) readNode(name string, n ast.Node, values map[string]string) err
 	case nil, *ast.NullNode, *ast.CommentGroupNode: // nothing is said, so the default holds
 		return nil
 	case ast.MapNode:
+		var wrong []error
 		for it := n.MapRange(); it.Next(); {
 			key := it.Key().GetToken()
 			if _, leaf := l.Sources[name]; leaf {
@@ -120,13 +120,12 @@ func (l *Loaded) readNode(name string, n ast.Node, values map[string]string) err
 			}
 			sub := strings.TrimPrefix(name+"."+key.Value, ".")
 			if !l.known(sub) {
-				return l.atLine(key, fmt.Sprintf("unknown setting %q", sub))
+				wrong = append(wrong, l.atLine(key, fmt.Sprintf("unknown setting %q", sub)))
+				continue
 			}
-			if err := l.readNode(sub, it.Value(), values); err != nil {
-				return err
-			}
+			wrong = append(wrong, l.readNode(sub, it.Value(), values))
 		}
-		return nil
+		return errors.Join(wrong...)
 	case ast.ScalarNode:
 		if _, leaf := l.Sources[name]; leaf {
 			values[name] = fmt.Sprint(n.GetValue())
@@ -165,6 +164,7 @@ func (l *Loaded) atLine(t *token.Token, text string) error {
 
 // overlay puts the environment and then the flags over what the file says.
 func (l *Loaded) overlay(settings []setting, environ, flags, values map[string]string) error {
+	var wrong []error
 	known := map[string]bool{envConfig: true}
 	for _, s := range settings {
 		known[s.env] = true
@@ -173,9 +173,7 @@ func (l *Loaded) overlay(settings []setting, environ, flags, values map[string]s
 		}
 		if s.secret {
 			known[s.env+"_FILE"] = true
-			if err := l.secretFile(s, environ, values); err != nil {
-				return err
-			}
+			wrong = append(wrong, l.secretFile(s, environ, values))
 		}
 		if v, ok := flags[s.flag]; ok && s.flag != "" {
 			values[s.name], l.Sources[s.name] = v, "--"+s.flag
@@ -186,7 +184,7 @@ func (l *Loaded) overlay(settings []setting, environ, flags, values map[string]s
 			l.Unknown = append(l.Unknown, name)
 		}
 	}
-	return nil
+	return errors.Join(wrong...)
 }
 
 // secretFile reads the secret that NAME_FILE points at, as containers and
@@ -244,8 +242,38 @@ func (l *Loaded) check() error {
 			bad(name, "%q is none of %s", value, strings.Join(choices, ", "))
 		}
 	}
-	if l.Data == "" {
-		bad("data", "no directory is set, and there is no home directory to put one in")
+	switch {
+	case l.Data == "" && l.Sources["data"] == "default":
+		bad("data", "no directory is set, and there is no home directory to put one in; name one with --data")
+	case l.Data == "":
+		bad("data", "must not be empty; leave the setting out to keep everything in %s", cmp.Or(defaultData(), "the home directory"))
+	}
+	if l.Memory != 0 && l.Memory < leastMemory {
+		bad("memory", "%v is less than %v, with which nothing runs", l.Memory, Size(leastMemory))
+	} else if l.Memory != 0 && l.Disk.Cache >= l.Memory {
+		bad("disk.cache", "%v is not less than memory, %v, which it is a part of", l.Disk.Cache, l.Memory)
+	}
+	if p := string(l.FirstUser.Password); p != "" {
+		if err := checkPassword(p); err != nil {
+			bad("first_user.password", "%v", err)
+		}
+	}
+	for _, list := range []struct {
+		name  string
+		value Networks
+	}{{"gateway.proxies", l.Gateway.Proxies}, {"bans.allow", l.Bans.Allow}} {
+		if _, err := list.value.Prefixes(); err != nil {
+			bad(list.name, "%v", err)
+		}
+	}
+	if l.Bans.Limit < 1 {
+		bad("bans.limit", "must be at least 1")
+	}
+	if l.Bans.Window < time.Second {
+		bad("bans.window", "%v is less than a second", l.Bans.Window)
+	}
+	if l.Bans.Length < time.Second || l.Bans.Length > 24*time.Hour {
+		bad("bans.length", "%v is not between a second and a day", l.Bans.Length)
 	}
 	oneOf("backend", l.Backend, "disk", "memory")
 	oneOf("disk.sync", l.Disk.Sync, slices.Sorted(maps.Keys(syncs))...)
@@ -314,6 +342,8 @@ func (s setting) kind() string {
 		return "duration such as 30s"
 	case Size:
 		return "size such as 64MiB"
+	case int:
+		return "whole number"
 	}
 	return s.value.Kind().String()
 }

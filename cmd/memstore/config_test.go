@@ -24,7 +24,7 @@ func TestPrecedence(t *testing.T) {
 	file := write(t, "memstore.yaml", "drain: 1m\nlog:\n  level: warn\ngateway:\n  listen: 127.0.0.1:1\n  max_object: 1MiB\n")
 	l, err := Load(Inputs{
 		File:  file,
-		Env:   []string{"MEMSTORE_GATEWAY=127.0.0.1:2", "MEMSTORE_LOG_LEVEL=error", "MEMSTORE_DISK_CACHE=1GB", "HOME=/elsewhere"},
+		Env:   []string{"MEMSTORE_GATEWAY=127.0.0.1:2", "MEMSTORE_LOG_LEVEL=error", "MEMSTORE_DISK_CACHE=100MB", "HOME=/elsewhere"},
 		Flags: map[string]string{"gateway": "127.0.0.1:3"},
 	})
 	if err != nil {
@@ -40,7 +40,7 @@ func TestPrecedence(t *testing.T) {
 		{"log.level", l.Log.Level, "error", l.Sources["log.level"], "MEMSTORE_LOG_LEVEL"},
 		{"gateway.listen", l.Gateway.Listen, "127.0.0.1:3", l.Sources["gateway.listen"], "--gateway"},
 		{"gateway.max_object", l.Gateway.MaxObject, Size(1 << 20), l.Sources["gateway.max_object"], file + ":6"},
-		{"disk.cache", l.Disk.Cache, Size(1e9), l.Sources["disk.cache"], "MEMSTORE_DISK_CACHE"},
+		{"disk.cache", l.Disk.Cache, Size(1e8), l.Sources["disk.cache"], "MEMSTORE_DISK_CACHE"},
 	} {
 		if tt.got != tt.want || tt.source != tt.from {
 			t.Errorf("%s = %v from %s, want %v from %s", tt.setting, tt.got, tt.source, tt.want, tt.from)
@@ -143,6 +143,13 @@ func TestConfigErrors(t *testing.T) {
 		"SFTP":                {flags: map[string]string{"sftp": ":22"}, want: []string{"sftp.listen (--sftp)", "not in this version yet"}},
 		"CDN":                 {flags: map[string]string{"cdn": ":80"}, want: []string{"cdn.listen (--cdn)", "not in this version yet"}},
 		"half a certificate":  {yaml: "gateway:\n  key: x.pem\n", want: []string{"must be set together"}},
+		"no directory":        {flags: map[string]string{"data": ""}, want: []string{"data (--data)", "must not be empty; leave the setting out"}},
+		"too little memory":   {yaml: "memory: 16MiB\n", want: []string{"memory (", "16MiB is less than 32MiB"}},
+		"cache above memory":  {yaml: "disk: {cache: 300MiB}\n", want: []string{"disk.cache (", "300MiB is not less than memory, 224MiB"}},
+		"short password":      {env: []string{"MEMSTORE_PASSWORD=hush!"}, want: []string{"first_user.password (MEMSTORE_PASSWORD)", "6 characters at least"}},
+		"no network":          {yaml: "gateway: {proxies: \"10.0.0.0/8, example.com\"}\n", want: []string{"gateway.proxies (", `"example.com" is not a network`}},
+		"nobody is banned":    {yaml: "bans: {limit: 0, length: 48h}\n", want: []string{"bans.limit (", "at least 1", "bans.length ("}},
+		"of every kind":       {yaml: "gatewey: 1\nnope: 2\ndrain: soon\nsweep: 1ms\n", env: []string{"MEMSTORE_GATEWAY=8080"}, want: []string{"gatewey", "nope", `"soon"`, "1ms is less", "8080"}},
 		"first user":          {env: []string{"MEMSTORE_USER=ann"}, want: []string{"first_user.name (MEMSTORE_USER)", "account:user"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -70,6 +70,12 @@ func isData(dir string) error {
 	return err
 }
 
+// hasUsers reports whether there is a control database in a directory.
+func hasUsers(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, controlDatabase))
+	return err == nil
+}
+
 // notData is the error of looking for a store where none is.
 func notData(dir string) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {

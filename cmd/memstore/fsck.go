@@ -22,7 +22,8 @@ the control database is whole. Beside a running server it reads a snapshot that
 the server holds for it; to repair anything the server must be stopped.
 
 It exits with 3 if something is wrong and was not repaired.`,
-		Args: cobra.NoArgs,
+		Example: "  memstore fsck --data /var/lib/memstore\n  memstore fsck --data /var/lib/memstore --read-data",
+		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, err := load(cmd)
 			if err != nil {

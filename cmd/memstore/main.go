@@ -9,7 +9,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -56,11 +55,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(stderr, "memstore:", err)
+	printError(stderr, cmd, err)
 	if e := (exit{}); errors.As(err, &e) {
 		return e.code
 	}
@@ -79,15 +78,21 @@ Settings come from flags, then MEMSTORE_... variables, then the file that
 --config or $MEMSTORE_CONFIG names (or ` + systemFile + `).`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Example:       "  memstore serve\n  memstore user add --admin ann:tester",
+		Args:          knownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version:       version(),
 	}
+	root.SetVersionTemplate(versionLine())
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(helpCommand())
 	root.PersistentFlags().String("config", "", "`file` to read settings from")
-	root.PersistentFlags().String("data", "", "`directory` that holds everything Memstore keeps")
+	root.PersistentFlags().String("data", defaultData(), "`directory` that holds everything Memstore keeps")
 	root.PersistentFlags().SetAnnotation("data", isSetting, nil)
+	root.MarkPersistentFlagDirname("data")
 	root.AddCommand(
 		serveCommand(), healthCommand(),
-		accountCommand(), userCommand(),
+		accountCommand(), userCommand(), banCommand(),
 		fsckCommand(), backupCommand(), restoreCommand(),
 		configCommand(), versionCommand(),
 	)
@@ -117,8 +122,20 @@ func ranErrors(cmd *cobra.Command) {
 // with one: "user add --admin" opens no door.
 const isSetting = "setting"
 
-func settingFlag(cmd *cobra.Command, name, usage string) {
-	cmd.Flags().String(name, "", usage)
+// settingFlag gives a command the flag of a setting; with a few values to choose
+// from, these are completed.
+func settingFlag(cmd *cobra.Command, name, usage string, values ...string) {
+	c := Defaults()
+	value := ""
+	for _, s := range c.settings() {
+		if s.flag == name {
+			value = s.text()
+		}
+	}
+	cmd.Flags().String(name, value, usage)
+	if len(values) > 0 {
+		completeFlag(cmd, name, values...)
+	}
 	cmd.Flags().SetAnnotation(name, isSetting, nil)
 }
 

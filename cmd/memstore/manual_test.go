@@ -70,20 +70,17 @@ func readManual(t *testing.T) []section {
 	}
 	all := []section{{}}
 	add := func(s *section, prefix string, f *ast.Field) {
-		last := len(f.Names) - 1
-		for i := range f.Names {
+		for range f.Names {
 			tag := reflect.StructTag(strings.Trim(f.Tag.Value, "`"))
 			v, ok := settings[prefix+tag.Get("yaml")]
 			if !ok {
 				t.Fatalf("no setting %q", prefix+tag.Get("yaml"))
 			}
 			doc := strings.TrimSpace(f.Doc.Text())
-			if doc == "" { // the second of two that share a comment
-				doc = "See above."
+			if doc == "" {
+				t.Errorf("setting %s has no comment", v.name)
 			}
-			if i == last {
-				s.entries = append(s.entries, entry{v.name, doc, v.text(), v.env, v.flag})
-			}
+			s.entries = append(s.entries, entry{v.name, doc, v.text(), v.env, v.flag})
 		}
 	}
 	for _, f := range structs["Config"].Fields.List {
@@ -94,9 +91,6 @@ func readManual(t *testing.T) []section {
 		}
 		tag := reflect.StructTag(strings.Trim(f.Tag.Value, "`"))
 		_, doc, _ := strings.Cut(docs[id.Name], " is ")
-		if doc == "" {
-			_, doc, _ = strings.Cut(docs[id.Name], " names ")
-		}
 		s := section{name: tag.Get("yaml"), doc: strings.TrimSpace(doc)}
 		for _, f := range structs[id.Name].Fields.List {
 			add(&s, s.name+".", f)

@@ -88,8 +88,7 @@ func start(ctx context.Context, l *Loaded, log *slog.Logger) (n *node, err error
 	guard.Current = n.realm.Current
 	n.store = storage.New(guard)
 	n.work.Go(func() { n.sweep(work) })
-	n.openDoors(work, guard, control)
-	return n, nil
+	return n, n.openDoors(work, guard, control)
 }
 
 // openCellar opens what keeps the bytes, and with it takes the data directory
@@ -132,12 +131,23 @@ func (n *node) openRealm(ctx context.Context) (err error) {
 
 // openRealm opens the users of a data directory.
 func openRealm(ctx context.Context, l *Loaded, log *slog.Logger) (*auth.Realm, error) {
-	return auth.Open(ctx, filepath.Join(l.Data, controlDatabase), auth.Options{TokenLife: l.Tokens.Life, Log: log})
+	allow, err := l.Bans.Allow.Prefixes()
+	if err != nil {
+		return nil, err
+	}
+	return auth.Open(ctx, filepath.Join(l.Data, controlDatabase), auth.Options{
+		TokenLife: l.Tokens.Life, Log: log,
+		Defender: auth.DefenderOptions{Limit: l.Bans.Limit, Window: l.Bans.Window, Ban: l.Bans.Length, Allow: allow},
+	})
 }
 
 // openDoors serves at every address that is open. A snapshot is held no longer
 // than work lasts.
-func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Listener) {
+func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Listener) error {
+	proxies, err := n.conf.Gateway.Proxies.Prefixes()
+	if err != nil {
+		return err
+	}
 	reg := newMetrics()
 	if l := n.gatewayListener; l != nil {
 		h := gateway.New(gateway.Config{
@@ -149,6 +159,7 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 			Metrics:       newRequestMetrics(reg),
 			MaxObjectSize: int64(n.conf.Gateway.MaxObject),
 			Disabled:      n.draining.Load,
+			Proxies:       proxies,
 		})
 		s := gateway.Server(h, n.log)
 		scheme := "http"
@@ -165,6 +176,7 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 	s := controlServer(n.engine, n.ready, n.log)
 	s.BaseContext = func(net.Listener) context.Context { return work }
 	n.open("control", s, control)
+	return nil
 }
 
 // sweep removes what has expired, until ctx ends.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -30,6 +31,18 @@ func newPassword() string {
 	return strings.Join(groups, "-")
 }
 
+// leastPassword is how many characters a password has at least. It is no more
+// than a guard against slips: what makes guessing hopeless is that addresses
+// which do it are banned.
+const leastPassword = 6
+
+func checkPassword(p string) error {
+	if utf8.RuneCountInString(p) < leastPassword {
+		return fmt.Errorf("a password has %d characters at least", leastPassword)
+	}
+	return nil
+}
+
 // readPassword asks for a password: twice on a terminal, once on stdin where
 // --password-stdin says so.
 func readPassword(stdin io.Reader, prompts io.Writer, fromStdin bool) (string, error) {
@@ -42,7 +55,7 @@ func readPassword(stdin io.Reader, prompts io.Writer, fromStdin bool) (string, e
 		if line == "" {
 			return "", usage(errors.New("the password on standard input is empty"))
 		}
-		return line, nil
+		return line, usage(checkPassword(line))
 	}
 	f, ok := stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
@@ -60,6 +73,9 @@ func readPassword(stdin io.Reader, prompts io.Writer, fromStdin bool) (string, e
 	}
 	if first == "" {
 		return "", usage(errors.New("the password is empty"))
+	}
+	if err := checkPassword(first); err != nil {
+		return "", usage(err)
 	}
 	second, err := ask("Again: ")
 	if err != nil {

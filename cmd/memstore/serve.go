@@ -26,7 +26,8 @@ commands to paste that try it out; later starts print them with --examples.
 
 SIGTERM and interrupt let running requests finish ("drain"); a second one ends at
 once. SIGHUP reads the configuration, the log level and the certificate again.`,
-		Args: cobra.NoArgs,
+		Example: "  memstore serve\n  memstore serve --data /srv/memstore --gateway :8080",
+		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, err := load(cmd)
 			if err != nil {
@@ -40,8 +41,8 @@ once. SIGHUP reads the configuration, the log level and the certificate again.`,
 	settingFlag(cmd, "sftp", "`address` of the SFTP door (not in this version yet)")
 	settingFlag(cmd, "cdn", "`address` of the CDN door (not in this version yet)")
 	settingFlag(cmd, "admin", "`address` of /metrics, /healthz and /readyz; empty keeps the door closed")
-	settingFlag(cmd, "backend", "what keeps the objects: `disk` or memory")
-	settingFlag(cmd, "log-level", "least `level` to log: debug, info, warn or error")
+	settingFlag(cmd, "backend", "what keeps the objects: `disk` or memory", "disk", "memory")
+	settingFlag(cmd, "log-level", "least `level` to log: debug, info, warn or error", "debug", "info", "warn", "error")
 	cmd.Flags().BoolVar(&examples, "examples", false, "print commands to paste, as the first start does")
 	return cmd
 }

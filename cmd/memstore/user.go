@@ -2,42 +2,29 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"net/netip"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/crypto/ssh"
 
 	"memstore.dev/memstore/auth"
 )
 
 func userCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "user",
-		Short: "Manage users, while serving too",
-		Long: `User manages who may log in. A running server sees every change within a second:
+	cmd := group("user", "Manage users, while serving too")
+	cmd.Long = `User manages who may log in. A running server sees every change within a second:
 a user who is disabled or removed, or whose password was changed, is out at once,
 his tokens with him.
 
-Users are named ACCOUNT:USER; ACCOUNT.USER and ACCOUNT/USER mean the same.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(userAddCommand(), userListCommand(), userPasswdCommand(),
+Users are named ACCOUNT:USER; ACCOUNT.USER and ACCOUNT/USER mean the same.`
+	cmd.Example = "  memstore user add --admin ann:tester\n  memstore user list"
+	cmd.AddCommand(userAddCommand(), userListCommand(), userPasswdCommand(), userSetCommand(),
 		changeUser("enable", "Let a user in again", "enabled", func(ctx context.Context, r *auth.Realm, name string) error {
 			return r.SetDisabled(ctx, name, false)
 		}),
 		changeUser("disable", "Shut a user out, with his tokens", "disabled", func(ctx context.Context, r *auth.Realm, name string) error {
 			return r.SetDisabled(ctx, name, true)
 		}),
-		changeUser("rm", "Remove a user and his keys; what he stored stays", "removed", func(ctx context.Context, r *auth.Realm, name string) error {
-			return r.RemoveUser(ctx, name)
-		}),
-		keyCommand())
+		userRmCommand(), keyCommand())
 	return cmd
 }
 
@@ -52,7 +39,8 @@ what access control lists grant him.
 
 The password is asked for, unless one of --password-stdin, --generate and
 --no-password says otherwise.`,
-		Args: cobra.ExactArgs(1),
+		Example: "  memstore user add --admin ann:tester\n  memstore user add --generate --read-only --network 10.0.0.0/8 ann:auditor",
+		Args:    arguments("ACCOUNT:USER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			u := auth.User{Name: auth.FullName(args[0]), Role: auth.RoleUser, ReadOnly: readOnly, Doors: doors}
 			switch {
@@ -67,6 +55,9 @@ The password is asked for, unless one of --password-stdin, --generate and
 					return usage(err)
 				}
 				u.Networks = append(u.Networks, p)
+			}
+			if err := checkDoors(doors); err != nil {
+				return usage(err)
 			}
 			password, generated, err := choosePassword(cmd)
 			if err != nil {
@@ -87,12 +78,13 @@ The password is asked for, unless one of --password-stdin, --generate and
 	f.BoolVar(&admin, "admin", false, "may do anything in his account")
 	f.BoolVar(&reseller, "reseller-admin", false, "may do anything in every account, and make accounts")
 	f.BoolVar(&readOnly, "read-only", false, "may never change anything")
-	f.StringSliceVar(&doors, "door", nil, "let him in by this `door` only (swift); may be repeated")
+	f.StringSliceVar(&doors, "door", nil, "let him in by this `door` only (swift, ftp, sftp); may be repeated")
 	f.StringSliceVar(&networks, "network", nil, "let him in from this `network` only (10.0.0.0/8); may be repeated")
 	passwordFlags(cmd)
 	cmd.Flags().Bool("no-password", false, "he logs in with SSH keys only")
-	cmd.MarkFlagsMutuallyExclusive("admin", "reseller-admin")
-	cmd.MarkFlagsMutuallyExclusive("password-stdin", "generate", "no-password")
+	completeFlag(cmd, "door", doorNames...)
+	exclusive(cmd, "admin", "reseller-admin")
+	exclusive(cmd, "password-stdin", "generate", "no-password")
 	return cmd
 }
 
@@ -114,23 +106,13 @@ func choosePassword(cmd *cobra.Command) (password string, generated bool, err er
 	return password, false, err
 }
 
-// parseNetwork reads a prefix, or a single address.
-func parseNetwork(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil {
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%q is not a network such as 10.0.0.0/8", s)
-	}
-	return p, nil
-}
-
 func userListCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "list [ACCOUNT]",
-		Short: "List users, or those of one account",
-		Args:  cobra.MaximumNArgs(1),
+		Use:               "list [ACCOUNT]",
+		ValidArgsFunction: completeAccount,
+		Short:             "List users, or those of one account",
+		Example:           "  memstore user list\n  memstore user list ann --json",
+		Args:              arguments("[ACCOUNT]"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			account := strings.Join(args, "")
 			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
@@ -167,9 +149,11 @@ func orAll(list []string) string {
 
 func userPasswdCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "passwd ACCOUNT:USER",
-		Short: "Change a user's password, which ends his tokens",
-		Args:  cobra.ExactArgs(1),
+		Use:               "passwd ACCOUNT:USER",
+		ValidArgsFunction: completeUser,
+		Short:             "Change a user's password, which ends his tokens",
+		Example:           "  memstore user passwd ann:tester\n  memstore user passwd --generate ann:tester",
+		Args:              arguments("ACCOUNT:USER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := auth.FullName(args[0])
 			password, generated, err := choosePassword(cmd)
@@ -188,16 +172,18 @@ func userPasswdCommand() *cobra.Command {
 		},
 	}
 	passwordFlags(cmd)
-	cmd.MarkFlagsMutuallyExclusive("password-stdin", "generate")
+	exclusive(cmd, "password-stdin", "generate")
 	return cmd
 }
 
 // changeUser is a command that does one thing to one user.
 func changeUser(verb, short, done string, f func(context.Context, *auth.Realm, string) error) *cobra.Command {
 	return &cobra.Command{
-		Use:   verb + " ACCOUNT:USER",
-		Short: short,
-		Args:  cobra.ExactArgs(1),
+		Use:               verb + " ACCOUNT:USER",
+		Short:             short,
+		Example:           "  memstore user " + verb + " ann:tester",
+		Args:              arguments("ACCOUNT:USER"),
+		ValidArgsFunction: completeUser,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := auth.FullName(args[0])
 			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
@@ -208,85 +194,4 @@ func changeUser(verb, short, done string, f func(context.Context, *auth.Realm, s
 			})
 		},
 	}
-}
-
-func keyCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "key",
-		Short: "Manage the SSH keys of users",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	add := &cobra.Command{
-		Use:   "add ACCOUNT:USER [FILE]",
-		Short: "Let a user log in with the public keys in FILE, or on standard input",
-		Args:  cobra.RangeArgs(1, 2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name := auth.FullName(args[0])
-			text, err := readKeys(cmd.InOrStdin(), args[1:])
-			if err != nil {
-				return err
-			}
-			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
-				for n := 0; ; n++ {
-					key, comment, _, rest, err := ssh.ParseAuthorizedKey(text)
-					if err != nil && n > 0 {
-						return nil
-					} else if err != nil {
-						return usage(errors.New("there is no public key in it, as in ~/.ssh/id_ed25519.pub"))
-					}
-					if err := realm.AddKey(ctx, name, key, comment); err != nil {
-						return err
-					}
-					if err := say(cmd, "user %s may log in with %s", name, ssh.FingerprintSHA256(key)); err != nil {
-						return err
-					}
-					text = rest
-				}
-			})
-		},
-	}
-	list := &cobra.Command{
-		Use:   "list [ACCOUNT:USER]",
-		Short: "List keys, or those of one user",
-		Args:  cobra.MaximumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
-				keys, err := realm.Keys(ctx, auth.FullName(strings.Join(args, "")))
-				if err != nil {
-					return err
-				}
-				t := table{head: []string{"USER", "TYPE", "FINGERPRINT", "COMMENT", "CREATED"}}
-				for _, k := range keys {
-					t.add(k.User, k.Public.Type(), k.Fingerprint, k.Comment, day(k.Created))
-				}
-				return t.print(cmd)
-			})
-		},
-	}
-	list.Flags().Bool("json", false, "print JSON")
-	rm := &cobra.Command{
-		Use:   "rm ACCOUNT:USER FINGERPRINT",
-		Short: "Take a key from a user, which ends his tokens",
-		Args:  cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			name := auth.FullName(args[0])
-			return withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
-				if err := realm.RemoveKey(ctx, name, args[1]); err != nil {
-					return err
-				}
-				return say(cmd, "key %s taken from %s", args[1], name)
-			})
-		},
-	}
-	cmd.AddCommand(add, list, rm)
-	return cmd
-}
-
-// readKeys reads the named file, or stdin where there is none.
-func readKeys(stdin io.Reader, files []string) ([]byte, error) {
-	if len(files) == 0 || files[0] == "-" {
-		return io.ReadAll(io.LimitReader(stdin, 1<<20))
-	}
-	return os.ReadFile(files[0])
 }

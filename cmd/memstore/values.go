@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -58,4 +59,36 @@ func (s *Size) UnmarshalText(text []byte) error {
 	}
 	*s = Size(n * factor)
 	return nil
+}
+
+// Networks is a list of networks or single addresses with commas between them,
+// as in "10.0.0.0/8, 192.0.2.1".
+type Networks string
+
+// Prefixes reads the list. It is never nil: an empty one says "none".
+func (n Networks) Prefixes() ([]netip.Prefix, error) {
+	list := []netip.Prefix{}
+	for word := range strings.SplitSeq(string(n), ",") {
+		if word = strings.TrimSpace(word); word == "" {
+			continue
+		}
+		p, err := parseNetwork(word)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// parseNetwork reads a prefix, or a single address.
+func parseNetwork(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q is not a network such as 10.0.0.0/8", s)
+	}
+	return p.Masked(), nil
 }
