@@ -22,11 +22,16 @@ var errRecord = errors.New("record cannot be read")
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Times are kept in steps of 10 µs since 1970, the resolution of X-Timestamp.
-func ticks(t time.Time) int64 { return t.UnixMicro() / 10 }
+// Any number of them is a time, and comes back from it.
+func ticks(t time.Time) int64 { return t.Unix()*ticksPerSecond + int64(t.Nanosecond()/10_000) }
+
+const ticksPerSecond = 100_000
 
 func nowTicks() int64 { return ticks(time.Now()) }
 
-func tickTime(n int64) time.Time { return time.UnixMicro(n * 10).UTC() }
+func tickTime(n int64) time.Time {
+	return time.Unix(n/ticksPerSecond, n%ticksPerSecond*10_000).UTC()
+}
 
 // A record describes an account or a container.
 type record struct {

@@ -154,6 +154,7 @@ func FuzzRecords(f *testing.F) {
 	f.Add((&scrubState{1, 2}).encode())
 	f.Add((&blob{home: homeInline, size: 3, refs: 1}).encode())
 	f.Add(encodeChange(&storage.Change{Op: storage.OpPut, Path: storage.Path{Account: "a"}}))
+	f.Add([]byte("\x01\xf8\x82\u0082\x82\x82\x82\x82\x8c\x820\x00\x00\x01\x00")) // a change of a time before all years
 	f.Add(encodePlace(storage.Path{Account: "a", Container: "b"}))
 	f.Add(encodeInline([]byte("content")))
 	f.Add(someStage().encode())
