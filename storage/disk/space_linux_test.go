@@ -336,3 +336,45 @@ func TestAheadIsEarned(t *testing.T) {
 		t.Errorf("at the end %d bytes are promised", s.promised)
 	}
 }
+
+// TestStageOnFullDisk: an upload that meets the full disk can be kept, and gone
+// on with when there is room.
+func TestStageOnFullDisk(t *testing.T) {
+	b := open(t, smallDisk(t, "size=96m"), tight(t))
+	place(t, b)
+	put(t, b, path("ballast"), content(2, 30<<20))
+	g := stageOf(t, b, "key")
+	data := content(1, 60<<20)
+	size, err := 0, error(nil)
+	for err == nil {
+		b.space.expire()
+		var n int
+		n, err = g.WriteAt(data[size:size+1<<20], int64(size))
+		size += n
+	}
+	if !errors.Is(err, storage.ErrNoSpace) || size < 10<<20 {
+		t.Fatalf("after %d bytes: %v, want ErrNoSpace", size, err)
+	}
+	keep(t, g, "note")
+	if b.space.promised != 0 {
+		t.Errorf("%d bytes are still promised", b.space.promised)
+	}
+	g = stageOf(t, b, "key")
+	if _, err := g.WriteAt(data[:2<<20], int64(size)); !errors.Is(err, storage.ErrNoSpace) {
+		t.Errorf("WriteAt while there is no room: %v, want ErrNoSpace", err)
+	}
+	keep(t, g, "note")
+	if err := b.Remove(t.Context(), path("ballast"), storage.Cond{}); err != nil {
+		t.Fatal(err)
+	}
+	b.reclaimer.idle()
+	b.space.expire()
+	g = stageOf(t, b, "key")
+	wantStage(t, g, data[:size])
+	writeStage(t, g, data[size:size+1<<20], int64(size))
+	commitStage(t, g, data[:size+1<<20])
+	wantContent(t, b, path("o"), data[:size+1<<20])
+	if b.space.promised != 0 {
+		t.Errorf("%d bytes are still promised", b.space.promised)
+	}
+}
