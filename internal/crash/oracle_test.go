@@ -86,7 +86,7 @@ func TestCampaignFindsLies(t *testing.T) {
 			switch {
 			case tt.want == nil && err != nil:
 				t.Fatalf("an honest store was accused: %v", err)
-			case tt.want == nil && c.acked < 100:
+			case tt.want == nil && c.acked < 20: // far fewer than any machine manages, and enough to be judged
 				t.Fatalf("only %d changes were acknowledged", c.acked)
 			case tt.want != nil && (!errors.As(err, new(findings)) || !slices.ContainsFunc(tt.want, named)):
 				t.Fatalf("run() = %v, want a finding of kind %q", err, tt.want)
