@@ -241,6 +241,63 @@ func TestLftp(t *testing.T) {
 	}
 }
 
+func TestMirrorOfManyFiles(t *testing.T) {
+	lftp := tool(t, "lftp", "lftp")
+	d := newDesk(t)
+	files := map[string]string{}
+	for i := range 2000 {
+		name := fmt.Sprintf("%d/%d/f%04d", i%10, i%3, i)
+		files[name] = strings.Repeat("x", i)
+		path := filepath.Join(d.dir, "local", name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(files[name]), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script := fmt.Sprintf("set cmd:fail-exit yes; set ftp:ssl-allow no; open -u '%s','%s' ftp://%s; ", testUser, testPassword, d.addr)
+	d.run("", lftp, "-c", script+"mirror -R --parallel=8 local /c/tree; mirror --parallel=8 /c/tree back")
+	d.wantTree(d.session(), "/c/tree", files)
+	d.wantTree(afero.NewOsFs(), filepath.Join(d.dir, "back"), files)
+}
+
+// An upload that was cut off is resumed the way each client has for it, and what
+// it replaces is there until then.
+func TestClientsResume(t *testing.T) {
+	curl, lftp := tool(t, "curl", "curl"), tool(t, "lftp", "lftp")
+	d := newDesk(t)
+	files := d.tree("local", 0)
+	for client, resume := range map[string]func(name string){
+		"curl": func(name string) {
+			d.run("", curl, "-sS", "--user", testUser+":"+testPassword, "-C", "-", "-T", "local/big", "ftp://"+d.addr+name)
+		},
+		"lftp": func(name string) {
+			d.run("", lftp, "-c", fmt.Sprintf("set cmd:fail-exit yes; set ftp:ssl-allow no; open -u '%s','%s' ftp://%s; put -c local/big -o %s", testUser, testPassword, d.addr, name))
+		},
+	} {
+		for _, over := range []bool{false, true} {
+			name := fmt.Sprintf("/c/%s-%v", client, over)
+			if over {
+				write(t, d.session(), name, "old")
+			}
+			c := d.bench.login(t)
+			c.cut("STOR "+name, files["big"][:333_333])
+			c.want("QUIT", 221)
+			in, err := d.store.Stat(context.Background(), objectPath(filepath.Base(name)))
+			if over != (err == nil) || over && in.Size != 3 {
+				t.Errorf("%s: after the cut others see %v, %v", name, in, err)
+			}
+			resume(name)
+			wantFile(t, d.session(), name, files["big"])
+			sent := d.operations()
+			if last := sent[len(sent)-1]; last.Bytes != 1<<20-333_333 {
+				t.Errorf("%s: %d bytes were sent to resume", name, last.Bytes)
+			}
+		}
+	}
+}
+
 func TestTnftp(t *testing.T) {
 	tnftp := tool(t, "tnftp", "tnftp")
 	d := newDesk(t)

@@ -400,10 +400,8 @@ func (c *session) extendedPassive(cmd command) {
 	c.pass(cmd, "EPSV", false, c.arm)
 }
 
-func (c *session) arm(r reply) (reply, bool) {
-	c.armed = r.code < 400
-	return r, true
-}
+// arm notes that a data connection may come, by what PASV was answered.
+func (c *session) arm(last reply) { c.armed = last.code < 400 }
 
 // storeUnique answers STOU, by STOR to a name that nothing has.
 func (c *session) storeUnique(cmd command) {

@@ -169,7 +169,7 @@ type Attempt struct {
 	Remote net.Addr // where it comes from
 	Local  net.Addr // where it arrived
 	Client string   // what its software calls itself, if it did
-	TLS    bool     // whether others may have read the password
+	TLS    bool     // whether TLS is spoken; if not, others may have read the password
 }
 
 // A Login is what a successful attempt opens.
@@ -216,7 +216,8 @@ func (s *Server) Serve(l net.Listener) error {
 				return ErrServerClosed
 			}
 			// Out of descriptors, most likely: they come back as clients leave.
-			if ne, ok := errors.AsType[net.Error](err); ok && ne.Temporary() { //nolint:staticcheck // as net/http does
+			//lint:ignore SA1019 it tells here what net/http goes by, too
+			if ne, ok := errors.AsType[net.Error](err); ok && ne.Temporary() {
 				s.log().Error("ftp: accept failed", "err", err, "retry", pause)
 				time.Sleep(pause)
 				pause = min(2*pause, time.Second)

@@ -3,24 +3,22 @@ package ftp
 import (
 	"context"
 	"log/slog"
-	"time"
 )
 
 // A task is a command that is under way.
 type task struct {
 	command
-	began    time.Time
 	transfer bool               // NOOP, STAT and ABOR are answered meanwhile
 	started  bool               // the client knows that it has begun
 	aborted  bool               // by the client
 	cancel   context.CancelFunc // of a job; nil if the library has the command
-	done     func(r reply) (reply, bool)
+	then     func(last reply)   // may be nil
 }
 
-// pass has the library carry out a command, as line. If done is not nil the last
-// reply goes through it.
-func (c *session) pass(cmd command, line string, transfer bool, done func(reply) (reply, bool)) {
-	c.task = &task{command: cmd, began: time.Now(), transfer: transfer, done: done}
+// pass has the library carry out a command, as line. If then is not nil it is
+// told the last reply.
+func (c *session) pass(cmd command, line string, transfer bool, then func(last reply)) {
+	c.task = &task{command: cmd, transfer: transfer, then: then}
 	c.mu.Lock()
 	c.fault = nil
 	c.mu.Unlock()
@@ -32,7 +30,7 @@ func (c *session) pass(cmd command, line string, transfer bool, done func(reply)
 // start has f carried out beside the conversation; what it returns is replied.
 func (c *session) start(cmd command, f func(ctx context.Context) reply) {
 	ctx, cancel := context.WithCancel(c.ctx)
-	c.task = &task{command: cmd, began: time.Now(), transfer: true, started: true, cancel: cancel}
+	c.task = &task{command: cmd, transfer: true, started: true, cancel: cancel}
 	c.mu.Lock()
 	c.fault = nil
 	c.mu.Unlock()
@@ -78,11 +76,8 @@ func (c *session) hearLibrary(r reply) {
 		c.armed, c.announced = false, -1
 	}
 	c.judge(t, &r)
-	if t.done != nil {
-		ok := false
-		if r, ok = t.done(r); !ok {
-			return
-		}
+	if t.then != nil {
+		t.then(r)
 	}
 	c.reply(r.code, r.text...)
 	if t.aborted {
@@ -90,9 +85,9 @@ func (c *session) hearLibrary(r reply) {
 	}
 }
 
-// done is what the client hears when a command has succeeded that has nothing
+// success is what the client hears when a command has succeeded that has nothing
 // more to tell.
-var done = map[string]string{
+var success = map[string]string{
 	"CWD": "directory changed", "XCWD": "directory changed", "CDUP": "directory changed",
 	"DELE": "removed", "RMD": "removed", "RNFR": "and its new name?", "RNTO": "renamed", "REST": "offset noted",
 }
@@ -115,7 +110,7 @@ func (c *session) judge(t *task, r *reply) {
 	}
 	switch {
 	case r.code < 400 && lost == nil:
-		if text, ok := done[t.verb]; ok {
+		if text, ok := success[t.verb]; ok {
 			r.text = []string{text}
 		} else if t.transfer {
 			r.text = []string{"transfer complete"}
