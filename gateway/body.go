@@ -86,7 +86,7 @@ func (b *body) tooSlow(took time.Duration, n int) bool {
 	if b.waited < paceSpan {
 		return false
 	}
-	slow := float64(b.came) < float64(b.call.g.minPace())*b.waited.Seconds()
+	slow := float64(b.came) < float64(b.call.g.UploadRate)*b.waited.Seconds()
 	b.waited, b.came = 0, 0
 	return slow
 }

@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -58,6 +59,16 @@ type Config struct {
 	// 60 seconds.
 	BodyIdle time.Duration
 
+	// UploadRate is the fewest bytes per second that an upload may come with, on
+	// average over a minute; one that is slower is given up like one that is
+	// idle. Zero means 100, and a negative number any rate.
+	UploadRate int64
+
+	// MaxRequests is how many requests for accounts and what is in them may be
+	// under way at once, each of which may hold open files; beyond it the answer
+	// is 503 at once. Zero means any number.
+	MaxRequests int64
+
 	// URL is where clients reach this gateway, "https://store.example.com", for
 	// the addresses that it tells them at login. If empty these are made from
 	// the host and the scheme of each request.
@@ -82,6 +93,10 @@ const (
 	defaultMaxObjectSize = 5<<30 + 2
 	defaultBodyIdle      = 60 * time.Second
 
+	// defaultUploadRate is low enough for any line that somebody uploads by on
+	// purpose: a megabyte may take nearly three hours.
+	defaultUploadRate = 100
+
 	// maxURL is the longest request line's URL, as eventlet, which Swift stands
 	// on, has it.
 	maxURL = 8192
@@ -105,6 +120,9 @@ func New(c Config) http.Handler {
 	if c.BodyIdle <= 0 {
 		c.BodyIdle = defaultBodyIdle
 	}
+	if c.UploadRate == 0 {
+		c.UploadRate = defaultUploadRate
+	}
 	g := &gateway{Config: c}
 	g.capabilities = capabilities(c.MaxObjectSize)
 	g.router = g.routes()
@@ -115,6 +133,7 @@ type gateway struct {
 	Config
 	router       *mux.Router // everything but accounts, containers and objects
 	capabilities string      // the body of /info
+	underWay     atomic.Int64
 }
 
 // routes is the table of what lies outside the accounts. What is inside them
@@ -207,7 +226,12 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if rest, ok := withinAccount(r.URL.Path); ok {
-		c.err = c.serve(rest)
+		if n := g.underWay.Add(1); g.MaxRequests > 0 && n > g.MaxRequests {
+			c.err = errCrowded
+		} else {
+			c.err = c.serve(rest)
+		}
+		g.underWay.Add(-1)
 		return
 	}
 	g.router.ServeHTTP(&c.w, r)

@@ -6,12 +6,8 @@ import (
 	"memstore.dev/memstore/auth"
 )
 
-// defaultMinPace is low enough for any line that an upload is sent over on
-// purpose: a megabyte has nearly three hours.
-const defaultMinPace = 100
-
-// minPace is the fewest bytes per second an upload may arrive with, on average.
-func (g *gateway) minPace() int64 { return defaultMinPace }
+// errCrowded is told to those for whom there are no open files left.
+var errCrowded = &refusal{status: http.StatusServiceUnavailable}
 
 // errRevoked ends what is under way for a user who was disabled or removed, or
 // whose password or rights were changed, since it began.

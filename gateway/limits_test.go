@@ -51,7 +51,7 @@ func (d *deadlines) SetReadDeadline(t time.Time) error { d.read = t; return nil 
 func dripping(every time.Duration, size, times int) *call {
 	end := &deadlines{ResponseWriter: httptest.NewRecorder()}
 	c := newCall(end)
-	c.g.BodyIdle = defaultBodyIdle
+	c.g.BodyIdle, c.g.UploadRate = defaultBodyIdle, defaultUploadRate
 	c.body = body{ReadCloser: &drip{every, size, times, end}, call: c, left: -1}
 	return c
 }
@@ -140,4 +140,29 @@ func TestRevokedWhileWriting(t *testing.T) {
 			t.Error("a stranger is no stranger any more")
 		}
 	})
+}
+
+// Requests that are under way can be so many; the next is refused, and there is
+// room again when one is over.
+func TestMaxRequests(t *testing.T) {
+	hold, held := make(chan struct{}), make(chan struct{})
+	hook := &openHook{Backend: memory.New()}
+	l := newLabOver(t, hook, func(c *Config) { c.MaxRequests = 1 })
+	l.must(201, "PUT", "/v1/AUTH_ann/c", "")
+	l.must(201, "PUT", "/v1/AUTH_ann/c/o", "hello")
+	hook.opened = func() { close(held); <-hold }
+	done := make(chan answer)
+	go func() { done <- l.ask("ann", "GET", "/v1/AUTH_ann/c/o", "") }()
+	<-held
+	if a := l.ask("ann", "HEAD", "/v1/AUTH_ann/c/o", ""); a.status != http.StatusServiceUnavailable {
+		t.Errorf("a second request at once = %d, want 503", a.status)
+	}
+	if a := l.ask("", "GET", "/healthcheck", ""); a.status != 200 {
+		t.Errorf("healthcheck meanwhile = %d", a.status)
+	}
+	close(hold)
+	if a := <-done; a.body != "hello" {
+		t.Errorf("the first = %d %q", a.status, a.body)
+	}
+	l.must(200, "HEAD", "/v1/AUTH_ann/c/o", "")
 }
