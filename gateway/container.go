@@ -113,7 +113,7 @@ func (c *call) containerMeta() (storage.Meta, error) {
 		if v := m[header]; v != "" {
 			list, err := auth.CleanACL(header, v)
 			if err != nil {
-				return nil, &refusal{status: http.StatusBadRequest, text: err.Error()}
+				return nil, &refusal{status: http.StatusBadRequest, text: htmlText.Replace(err.Error())}
 			}
 			m[header] = string(list)
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"memstore.dev/memstore/auth"
 	"memstore.dev/memstore/storage"
@@ -141,6 +142,11 @@ func (c *call) fail(err error) bool {
 	return true
 }
 
+// htmlText makes text into HTML that shows it, for sentences that quote what was
+// asked for. (Quotation marks, which they have in Swift, do no harm outside of
+// tags.)
+var htmlText = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
+
 // gone reports whether it was the client who broke off the answer.
 func (c *call) gone(err error) bool {
 	op := (*net.OpError)(nil)
@@ -154,12 +160,19 @@ func (c *call) say(status int, kind, text string) {
 		text = "" // such an answer to HEAD says nothing about one to GET, in Swift
 	}
 	c.set("Content-Type", kind)
+	if status >= 400 {
+		c.notSniffed()
+	}
 	c.set("Content-Length", strconv.Itoa(len(text)))
 	c.w.WriteHeader(status)
 	if text != "" && !head {
 		c.w.WriteString(text) // an error here is the client's, who is gone
 	}
 }
+
+// notSniffed says that what we wrote is of the type we say: names of objects in
+// a listing, or what an error quotes, must not make it a page with scripts.
+func (c *call) notSniffed() { c.set("X-Content-Type-Options", "nosniff") }
 
 // done answers with a status and nothing else to say than Swift does, which
 // is a sentence for 202 and nothing for the others.

@@ -15,6 +15,10 @@ import (
 // maxListing is the most entries one answer has.
 const maxListing = 10000
 
+// maxPassed is how many subdirs without an object of their name a listing by
+// path may pass over. Each is a look into the store, for nothing.
+const maxPassed = 10000
+
 // A listing is what a client asks of a list.
 type listing struct {
 	storage.Query
@@ -138,6 +142,7 @@ func (c *call) list(in *storage.Info, f format, l listing, there bool) error {
 // head sets the headers that say in which format a listing is.
 func (c *call) head(f format) {
 	c.set("Content-Type", f.contentType)
+	c.notSniffed()
 	if f.negotiated {
 		c.vary("Accept")
 	}
@@ -149,7 +154,7 @@ func (c *call) rows(b []byte, e encoder, p storage.Path, l listing, f format) ([
 	if l.path {
 		l.Limit = 0 // subdirs, which Query counts, are not shown
 	}
-	n := 0
+	n, passed := 0, 0
 	var entry storage.Info // one for all rows
 	for in, err := range c.g.Store.List(c.ctx, p, l.Query) {
 		if err != nil {
@@ -162,6 +167,9 @@ func (c *call) rows(b []byte, e encoder, p storage.Path, l listing, f format) ([
 				return b, err
 			}
 			if !show {
+				if passed++; passed > maxPassed {
+					return b, errPassed
+				}
 				continue
 			}
 		}
@@ -182,6 +190,10 @@ func (c *call) rows(b []byte, e encoder, p storage.Path, l listing, f format) ([
 	}
 	return b, nil
 }
+
+// errPassed says what to do instead, since a shorter answer would be taken for
+// all there is.
+var errPassed = badRequest("Too many names beneath the path are no objects; list with delimiter=/ instead.")
 
 // asPath reports whether an entry belongs into a listing by path. A subdir
 // does if there is an object of just that name: such objects stand for
