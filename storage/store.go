@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"iter"
@@ -117,21 +118,31 @@ func (s *Store) Make(ctx context.Context, p Path, m Meta) (created bool, err err
 // Merge changes metadata of a container or an account: the items of m are set,
 // those with an empty value removed, all others kept. An account that does not
 // exist yet is made.
+//
+// If others change it again and again at the same time, Merge gives up in the
+// end with ErrUnavailable, or with what ctx ended with.
 func (s *Store) Merge(ctx context.Context, p Path, m Meta) error {
-	for {
+	for range maxMerges {
 		err := s.merge(ctx, p, m)
 		switch {
 		case errors.Is(err, ErrPrecondition): // another change came between; theirs is merged first
-			continue
 		case errors.Is(err, fs.ErrNotExist) && p.IsAccount():
 			if _, err := s.b.Make(ownEyes(ctx), p, nil); err != nil {
 				return Wrap("update", p, err)
 			}
-			continue
+		default:
+			return Wrap("update", p, err)
 		}
-		return Wrap("update", p, err)
+		if err := ctx.Err(); err != nil {
+			return Wrap("update", p, err)
+		}
 	}
+	return Wrap("update", p, fmt.Errorf("%w: changed by others again and again", ErrUnavailable))
 }
+
+// maxMerges is how often a merge is tried. Each time somebody else's change was
+// made in between, so that so many in a row are no accident.
+const maxMerges = 1000
 
 func (s *Store) merge(ctx context.Context, p Path, m Meta) error {
 	old, err := s.b.Stat(ownEyes(ctx), p)

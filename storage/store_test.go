@@ -152,6 +152,32 @@ func TestMetadataLimitsHoldOverManySmallSteps(t *testing.T) {
 	}
 }
 
+// contested is a Backend where somebody else always changes metadata first.
+type contested struct {
+	storage.Backend
+	tries int
+	tried func()
+}
+
+func (b *contested) Update(ctx context.Context, in storage.Info, c storage.Cond) (storage.Info, error) {
+	b.tries++
+	b.tried()
+	return storage.Info{}, storage.ErrPrecondition
+}
+
+func TestMergeGivesUp(t *testing.T) {
+	b := &contested{Backend: memory.New(), tried: func() {}}
+	s := newStore(t, b)
+	change := storage.Meta{"X-Container-Meta-A": "b"}
+	want(t, s.Merge(t.Context(), container, change), storage.ErrUnavailable)
+	ctx, cancel := context.WithCancel(t.Context())
+	b.tries, b.tried = 0, cancel
+	want(t, s.Merge(ctx, container, change), context.Canceled)
+	if b.tries != 1 {
+		t.Errorf("tried %d times after nobody waited any more", b.tries)
+	}
+}
+
 func TestMergesLoseNothingToEachOther(t *testing.T) {
 	s := newStore(t, memory.New())
 	var wg sync.WaitGroup
