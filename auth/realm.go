@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+	"golang.org/x/time/rate"
 )
 
 // Options of a Realm. The zero value is good.
@@ -51,6 +52,9 @@ type Realm struct {
 
 	issued   recent[*ticket]     // tokens that were opened, by hash
 	verified recent[credentials] // passwords that were right, by keyed hash
+
+	revoking    sync.Mutex
+	revocations lru[string, *rate.Limiter] // by user
 
 	loading sync.Mutex       // held while a part is read and put in place
 	seen    map[string]int64 // the counter of each part that is sure to be in memory
@@ -104,6 +108,8 @@ func Open(ctx context.Context, path string, o Options) (*Realm, error) {
 		issued:   recent[*ticket]{half: 1 << 14},
 		verified: recent[credentials]{half: 1 << 12},
 		watches:  make(map[int]func()),
+
+		revocations: newLRU[string, *rate.Limiter](1 << 14),
 	}
 	rand.Read(r.secret[:]) // never fails
 	r.defender.keep = r.keepBan

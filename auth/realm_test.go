@@ -255,6 +255,32 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
+// TestRevokingIsBounded has a user revoke one token after the other, each of
+// which has to be remembered.
+func TestRevokingIsBounded(t *testing.T) {
+	r := open(t, dbPath(t), Options{})
+	revoked := func(name string, times int) (n int) {
+		addUser(t, r, User{Name: name}, "")
+		for range times {
+			token, err := r.Issue(t.Context(), r.member(name).id)
+			must(t, err)
+			if err := r.Revoke(t.Context(), token.Secret); err == nil {
+				n++
+				must(t, r.Revoke(t.Context(), token.Secret)) // which takes nothing
+			} else if !errors.Is(err, ErrBusy) {
+				t.Fatal(err)
+			}
+		}
+		return n
+	}
+	if n := revoked("ann:mallory", revokeBurst+20); n < revokeBurst || n > revokeBurst+5 {
+		t.Errorf("%d tokens in a row were revoked, want about %d", n, revokeBurst)
+	}
+	if n := revoked("ann:tester", 3); n != 3 {
+		t.Errorf("of another user %d tokens were revoked, want 3", n)
+	}
+}
+
 func TestRotateKeys(t *testing.T) {
 	r := open(t, dbPath(t), Options{})
 	addUser(t, r, User{Name: "ann:tester"}, "sesame")

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"aidanwoods.dev/go-paseto"
+	"golang.org/x/time/rate"
 )
 
 // A token is a PASETO (v4.local: sealed, not only signed) written as
@@ -178,7 +179,10 @@ func (s *seals) open(secret string) (*ticket, bool) {
 }
 
 // Revoke ends a token before its time, here at once and in other processes
-// within Options.Poll. One that is over already needs no revoking.
+// within Options.Poll. One that is over already needs no revoking. Each is kept
+// until it would have expired, so of one user no more than revokeBurst are taken
+// at once and then one in revokeEvery; further ones are ErrBusy. (All of a user's
+// tokens end together when his password is changed.)
 func (r *Realm) Revoke(ctx context.Context, secret string) error {
 	t, err := r.ticket(secret)
 	if err != nil {
@@ -187,11 +191,34 @@ func (r *Realm) Revoke(ctx context.Context, secret string) error {
 	if time.Now().Unix() >= t.Expires {
 		return nil
 	}
+	if _, revoked := r.tokens.Load().revoked.Load(t.ID); revoked {
+		return nil
+	}
+	if !r.mayRevoke(t.User) {
+		return ErrBusy
+	}
 	return r.change(ctx, partTokens, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO revoked_tokens (id, expires) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING`,
 			t.ID, micros(time.Unix(t.Expires, 0)))
 		return err
 	}, func() { r.tokens.Load().revoked.Store(t.ID, true) })
+}
+
+const (
+	revokeBurst = 100
+	revokeEvery = 10 * time.Second
+)
+
+// mayRevoke reports whether one more token of a user may be revoked now.
+func (r *Realm) mayRevoke(user string) bool {
+	r.revoking.Lock()
+	defer r.revoking.Unlock()
+	pace, ok := r.revocations.get(user)
+	if !ok {
+		pace = rate.NewLimiter(rate.Every(revokeEvery), revokeBurst)
+		r.revocations.put(user, pace)
+	}
+	return pace.Allow()
 }
 
 // RotateKeys makes a new key, to seal tokens with from a few seconds on. The
