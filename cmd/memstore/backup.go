@@ -49,24 +49,32 @@ func backup(cmd *cobra.Command, data, dst string) error {
 	if within(data, dst) {
 		return usage(fmt.Errorf("%s lies in the data directory %s: a backup there would be lost together with it, and copy itself", dst, data))
 	}
+	if foreign(dst) {
+		return fmt.Errorf("%s is not empty, and what it holds is no backup: name another directory", dst)
+	}
 	begun := time.Now()
 	m := newMeter(cmd.ErrOrStderr(), "backup", true)
 	damaged := disk.Backup(ctx, data, dst, m.at)
-	if errors.Is(damaged, disk.ErrLocked) {
+	if errors.Is(damaged, disk.ErrLocked) && answers(data) {
 		damaged = withSnapshot(ctx, data, func(snapshot string) error {
 			return disk.Backup(ctx, snapshot, dst, m.at)
 		})
 	}
 	m.end()
-	// Objects that are damaged do not stop a backup of the others.
-	if damaged != nil && !errors.Is(damaged, storage.ErrDamaged) {
+	switch {
+	case errors.Is(damaged, fs.ErrExist):
+		return fmt.Errorf("%s holds a backup of another store: name another directory", dst)
+	case errors.Is(damaged, disk.ErrLocked):
+		return fmt.Errorf("%s or %s is in use by another process", data, dst)
+	case damaged != nil && !errors.Is(damaged, storage.ErrDamaged): // which does not stop a backup of the others
 		return damaged
 	}
 	if err := copyControl(ctx, data, dst); err != nil {
 		return errors.Join(damaged, err)
 	}
 	if damaged != nil {
-		return exit{exitDamaged, damaged}
+		return exit{exitDamaged, fmt.Errorf("%w\nWhat is damaged is not in the backup: memstore fsck --read-data names the objects. Upload them again, "+
+			"delete them, or take them from an earlier backup.", damaged)}
 	}
 	return say(cmd, "%s backed up to %s in %v", data, dst, time.Since(begun).Round(time.Millisecond))
 }
@@ -94,21 +102,26 @@ and checks every byte on the way.`,
 				return err
 			}
 			src := args[0]
-			if err := isData(src); err != nil {
-				return err
+			if isData(src) != nil {
+				return fmt.Errorf("%s holds no backup", src)
 			}
 			begun := time.Now()
 			m := newMeter(cmd.ErrOrStderr(), "restore", true)
 			damaged := disk.Restore(cmd.Context(), src, l.Data, m.at)
 			m.end()
-			if damaged != nil && !errors.Is(damaged, storage.ErrDamaged) {
+			switch {
+			case errors.Is(damaged, fs.ErrExist):
+				return fmt.Errorf("%s is not empty: restore into a directory that is, or that does not exist yet; name it with --data", l.Data)
+			case errors.Is(damaged, disk.ErrLocked):
+				return fmt.Errorf("%s or %s is in use by another process", src, l.Data)
+			case damaged != nil && !errors.Is(damaged, storage.ErrDamaged):
 				return damaged
 			}
 			if err := copyControl(cmd.Context(), src, l.Data); err != nil {
 				return errors.Join(damaged, err)
 			}
 			if damaged != nil {
-				return exit{exitDamaged, damaged}
+				return exit{exitDamaged, fmt.Errorf("%w\nWhat is damaged cannot be read: upload it again, delete it, or take it from another backup.", damaged)}
 			}
 			return say(cmd, "%s restored from %s in %v", l.Data, src, time.Since(begun).Round(time.Millisecond))
 		},

@@ -13,7 +13,10 @@ import (
 // Files of a data directory by which it can be told, and what else may lie in
 // one that is about to become one: what a start that came to nothing leaves
 // behind, and what mkfs makes.
-const formatFile = "FORMAT"
+const (
+	formatFile     = "FORMAT"
+	incompleteFile = "INCOMPLETE" // while a backup or restore is under way
+)
 
 var harmless = []string{"LOCK", controlName, "lost+found"}
 
@@ -50,7 +53,7 @@ func makeData(dir string) (created bool, err error) {
 	switch {
 	case format || control && !index:
 	case index:
-		return false, fmt.Errorf("%s has lost its %s file, which says what the others are; bring it back from a backup, or see memstore fsck --help", dir, formatFile)
+		return false, fmt.Errorf("%s has lost its %s file, which says what the others are; bring it back from a backup of this store", dir, formatFile)
 	case other != "":
 		return false, fmt.Errorf("%s is not empty and no data directory: it holds %s; name another one with --data", dir, other)
 	}
@@ -61,6 +64,19 @@ func makeData(dir string) (created bool, err error) {
 	return !format && !control, nil
 }
 
+// checkReserve refuses to keep free more than there is: every upload would be
+// turned away.
+func checkReserve(l *Loaded) error {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(l.Data, &fs); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if size := Size(fs.Blocks) * Size(fs.Bsize); l.Disk.Reserve >= size {
+		return usage(l.complain("disk.reserve", fmt.Sprintf("%v is not less than the whole file system of %s, %v", l.Disk.Reserve, l.Data, size)))
+	}
+	return nil
+}
+
 // isData reports a directory that no objects were ever kept in.
 func isData(dir string) error {
 	_, err := os.Stat(filepath.Join(dir, formatFile))
@@ -68,6 +84,14 @@ func isData(dir string) error {
 		return notData(dir)
 	}
 	return err
+}
+
+// foreign reports whether a directory holds something, and none of it is of
+// Memstore's making.
+func foreign(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return !slices.Contains(harmless, e.Name()) }) &&
+		!slices.ContainsFunc(entries, func(e fs.DirEntry) bool { return e.Name() == formatFile || e.Name() == incompleteFile })
 }
 
 // hasUsers reports whether there is a control database in a directory.

@@ -21,7 +21,7 @@ func fsckCommand() *cobra.Command {
 the control database is whole. Beside a running server it reads a snapshot that
 the server holds for it; to repair anything the server must be stopped.
 
-It exits with 3 if something is wrong and was not repaired.`,
+It exits with 3 if something is wrong and was not repaired, and says what to do.`,
 		Example: "  memstore fsck --data /var/lib/memstore\n  memstore fsck --data /var/lib/memstore --read-data",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -59,6 +59,9 @@ func fsck(cmd *cobra.Command, l *Loaded, o disk.CheckOptions) (report disk.Repor
 	if errors.Is(err, disk.ErrLocked) {
 		if o.Repair || o.Salvage {
 			return report, fmt.Errorf("%s is in use: stop the server to repair anything", l.Data)
+		}
+		if !answers(l.Data) {
+			return report, inUse(l.Data)
 		}
 		err = withSnapshot(ctx, l.Data, func(snapshot string) (err error) {
 			report, err = disk.Check(ctx, snapshot, o)
@@ -106,14 +109,63 @@ func tell(w io.Writer, data string, r disk.Report, asJSON bool) error {
 			return err
 		}
 	} else {
-		fmt.Fprintf(w, "%s: %d accounts, %d containers, %d objects with %d bytes in %d blobs: %s\n",
-			data, r.Accounts, r.Containers, r.Objects, r.Bytes, r.Blobs, verdict)
+		fmt.Fprintf(w, "%s: %s, %s, %s with %s in %s: %s\n", data, count(r.Accounts, "account"), count(r.Containers, "container"),
+			count(r.Objects, "object"), count(r.Bytes, "byte"), count(r.Blobs, "blob"), verdict)
 		if r.Leftovers > 0 {
-			fmt.Fprintf(w, "%d leftovers of a crash, which the next start removes\n", r.Leftovers)
+			fmt.Fprintf(w, "%s of a crash, to be removed by the next start\n", count(r.Leftovers, "leftover"))
+		}
+		for _, line := range advice(r.Findings) {
+			fmt.Fprintln(w, line)
 		}
 	}
 	if unrepaired > 0 {
-		return exit{exitDamaged, fmt.Errorf("%d things are wrong in %s", unrepaired, data)}
+		verb := "are"
+		if unrepaired == 1 {
+			verb = "is"
+		}
+		return exit{exitDamaged, fmt.Errorf("%s %s wrong in %s", count(int64(unrepaired), "thing"), verb, data)}
 	}
 	return nil
+}
+
+// advice says what to do about what was found and not repaired.
+func advice(findings []disk.Finding) (lines []string) {
+	var content, derived, foreign, other bool
+	for _, f := range findings {
+		if f.Repaired {
+			continue
+		}
+		switch f.Kind {
+		case disk.KindDamage, disk.KindLostContent:
+			content = true
+		case disk.KindState, disk.KindTotals, disk.KindExpiry, disk.KindReferences, disk.KindUnusedBlob, disk.KindLostBlob, disk.KindOrphan:
+			derived = true
+		case disk.KindForeign:
+			foreign = true
+		default:
+			other = true
+		}
+	}
+	if content {
+		lines = append(lines, "What is damaged is never sent. Upload those objects again, delete them, or restore a backup",
+			"beside this store (memstore restore --data ELSEWHERE BACKUP) and copy them from there.")
+	}
+	if derived {
+		lines = append(lines, "What follows from the rest is mended by memstore fsck --repair, with the server stopped.")
+	}
+	if foreign {
+		lines = append(lines, "Foreign files are none of Memstore's: move them elsewhere.")
+	}
+	if other {
+		lines = append(lines, "What the index has lost cannot be told from the rest: restore a backup.")
+	}
+	return lines
+}
+
+// count is a number of things, in words that agree with it.
+func count(n int64, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }

@@ -70,6 +70,9 @@ func start(ctx context.Context, l *Loaded, log *slog.Logger) (n *node, err error
 	if n.created, err = makeData(l.Data); err != nil {
 		return n, err
 	}
+	if err := checkReserve(l); err != nil {
+		return n, err
+	}
 	cellar, err := n.openCellar()
 	if err != nil {
 		return n, err
