@@ -2,6 +2,8 @@ package disk
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -28,8 +31,12 @@ const fileIncomplete = "INCOMPLETE"
 // dst must be absent or empty, or hold an earlier backup of the same store;
 // then only the files that are not there yet are copied, and those that the
 // store has no more are removed. When Backup has returned without an error the
-// copy is durable. If it is interrupted, the earlier backup is still whole,
-// and the next one goes on where this stopped.
+// copy is durable. If it is interrupted, the earlier backup is still whole (or,
+// in the moment of changing over, not to be restored), and the next one goes on
+// where this stopped.
+//
+// Its last word is the Manifest, without which a backup is none. To have files
+// of others vouched for, call Enlist.
 //
 // progress, if not nil, is called now and then with the bytes done and in all.
 // Objects that are damaged in src do not stop a backup; it is complete but for
@@ -42,7 +49,8 @@ func Backup(ctx context.Context, src, dst string, progress func(done, total int6
 }
 
 // Restore copies a backup into dst, which must be absent or empty, and checks
-// every byte on the way. Versions go on far above any that the store could
+// every byte on the way: nothing is restored unless all that the Manifest lists
+// is there as it was written. Versions go on far above any that the store could
 // have given out since the backup, so that no reader or cache mistakes what is
 // restored for what it has seen; the journal begins anew.
 func Restore(ctx context.Context, src, dst string, progress func(done, total int64)) error {
@@ -52,6 +60,9 @@ func Restore(ctx context.Context, src, dst string, progress func(done, total int
 	return nil
 }
 
+// copying is the name, among the blobs, of the file that is on its way.
+const copying = ".copy"
+
 // restoreJump is how far the versions of a restored store are above those of
 // its backup: no store makes so many changes between a backup and its end.
 const restoreJump = 1 << 32
@@ -60,16 +71,21 @@ const restoreJump = 1 << 32
 type transferring struct {
 	ctx      context.Context
 	src, dst string
+	restore  bool
 	progress func(done, total int64)
 	trust    bool // files that are there already, if their footers are right
 
+	manifest   *Manifest // of src; nil if it is no backup
+	from, into *os.Root  // the directories of blobs
+
 	done, total int64
+	contents    Contents // of the index
 	blobs       []uint64 // ids of all files, ascending
 	damaged     []error
 }
 
 func transfer(ctx context.Context, src, dst string, restore bool, progress func(done, total int64)) (err error) {
-	t := &transferring{ctx: ctx, src: src, dst: dst, progress: progress}
+	t := &transferring{ctx: ctx, src: src, dst: dst, restore: restore, progress: progress}
 	if t.progress == nil {
 		t.progress = func(done, total int64) {}
 	}
@@ -84,22 +100,28 @@ func transfer(ctx context.Context, src, dst string, restore bool, progress func(
 	if err == nil { // if not, src is read-only, and nobody writes to it
 		defer lock.Close()
 	}
-	dstLock, err := t.prepare(f, restore)
+	root, err := os.OpenRoot(src)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := t.judge(root); err != nil {
+		return err
+	}
+	defer t.from.Close()
+	dstLock, err := t.prepare(f, root)
 	if err != nil {
 		return err
 	}
 	defer dstLock.Close()
-	if err := t.files(); err != nil {
-		return err
-	}
-	if err := t.index(restore); err != nil {
-		return err
-	}
-	if err := t.prune(); err != nil {
-		return err
-	}
-	if err := durable.Remove(filepath.Join(dst, fileIncomplete)); err != nil {
-		return err
+	defer t.into.Close()
+	for _, step := range []func() error{
+		func() error { return t.index(root) }, t.files, func() error { return t.exchange(f) }, t.prune,
+		func() error { return durable.Remove(filepath.Join(dst, fileIncomplete)) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
 	t.progress(t.total, t.total)
 	if n := len(t.damaged); n > 0 {
@@ -108,8 +130,43 @@ func transfer(ctx context.Context, src, dst string, restore bool, progress func(
 	return nil
 }
 
+// judge finds out what src is, and refuses a backup that is not whole.
+func (t *transferring) judge(root *os.Root) (err error) {
+	m, err := ReadManifest(t.src)
+	switch {
+	case err == nil:
+		if err := m.verify(root); err != nil {
+			return err
+		}
+		t.manifest = &m
+	case t.restore || !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if t.total, err = sizeOfDir(filepath.Join(t.src, dirMeta)); err != nil {
+		return err
+	}
+	if t.manifest != nil {
+		t.total += t.manifest.BlobBytes
+		t.from, err = root.OpenRoot(dirBlobs)
+		return err
+	}
+	db, err := openIndexReadOnly(filepath.Join(t.src, dirMeta), slog.New(slog.DiscardHandler))
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	err = eachFileBlob(db, func(_ uint64, b *blob) error {
+		t.total += b.size
+		return t.ctx.Err()
+	})
+	if err = errors.Join(err, db.Close()); err != nil {
+		return err
+	}
+	t.from, err = os.OpenRoot(filepath.Join(t.src, dirBlobs)) // of a snapshot, it is elsewhere
+	return err
+}
+
 // prepare locks dst and sees to it that it may be written to.
-func (t *transferring) prepare(f format, restore bool) (lock *os.File, err error) {
+func (t *transferring) prepare(f format, src *os.Root) (lock *os.File, err error) {
 	if err := durable.MkdirAll(t.dst, 0o700); err != nil {
 		return nil, err
 	}
@@ -119,7 +176,7 @@ func (t *transferring) prepare(f format, restore bool) (lock *os.File, err error
 	}
 	empty := !slices.ContainsFunc(entries, func(e os.DirEntry) bool { return e.Name() != fileLock })
 	_, incomplete := os.Stat(filepath.Join(t.dst, fileIncomplete))
-	if !empty && (restore && incomplete != nil) {
+	if !empty && t.restore && incomplete != nil {
 		return nil, fmt.Errorf("%s is not empty: %w", t.dst, fs.ErrExist)
 	}
 	if lock, err = takeLock(t.dst); err != nil {
@@ -146,39 +203,41 @@ func (t *transferring) prepare(f format, restore bool) (lock *os.File, err error
 	if err := durable.WriteFile(filepath.Join(t.dst, fileIncomplete), nil, 0o600); err != nil {
 		return lock, err
 	}
-	if _, err := durable.CopyFile(filepath.Join(t.dst, fileFormat), filepath.Join(t.src, fileFormat), 0o600); err != nil {
+	if _, err := t.copyPlain(src, fileFormat, filepath.Join(t.dst, fileFormat)); err != nil {
 		return lock, err
 	}
-	return lock, durable.MkdirAll(filepath.Join(t.dst, dirBlobs), 0o700)
+	if err := durable.MkdirAll(filepath.Join(t.dst, dirBlobs), 0o700); err != nil {
+		return lock, err
+	}
+	dst, err := os.OpenRoot(t.dst)
+	if err != nil {
+		return lock, err
+	}
+	defer dst.Close()
+	t.into, err = dst.OpenRoot(dirBlobs) // of which no link leads out
+	return lock, err
 }
 
-// files copies the files that the index of src names.
+// files copies the files that the index names.
 func (t *transferring) files() error {
-	db, err := openIndexReadOnly(filepath.Join(t.src, dirMeta), slog.New(slog.DiscardHandler))
+	db, err := openIndexReadOnly(t.fresh(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return fmt.Errorf("index: %w", err)
 	}
 	defer db.Close()
-	if t.total, err = sizeOfDir(filepath.Join(t.src, dirMeta)); err != nil {
-		return err
-	}
-	err = eachFileBlob(db, func(id uint64, b *blob) error {
-		t.blobs = append(t.blobs, id)
-		t.total += b.size
-		return t.ctx.Err()
-	})
-	if err != nil {
-		return err
+	if err := t.into.Remove(copying); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // left by one that was interrupted
 	}
 	err = eachFileBlob(db, func(id uint64, b *blob) error {
 		if err := t.ctx.Err(); err != nil {
 			return err
 		}
+		t.blobs = append(t.blobs, id)
 		if err := t.file(id, b); err != nil {
 			return err
 		}
 		t.done += b.size
-		t.progress(t.done, t.total)
+		t.progress(min(t.done, t.total), t.total)
 		return nil
 	})
 	if err != nil {
@@ -203,8 +262,8 @@ func eachFileBlob(r pebble.Reader, f func(id uint64, b *blob) error) error {
 
 // file copies one file, if it is not there already.
 func (t *transferring) file(id uint64, b *blob) error {
-	from, to := blobPath(t.src, id), blobPath(t.dst, id)
-	in, err := os.Open(from)
+	shelf, name := shelfName(id>>shelfShift), blobName(id)
+	in, err := openPlainIn(t.from, name)
 	if err != nil {
 		t.damaged = append(t.damaged, err)
 		return nil
@@ -215,37 +274,36 @@ func (t *transferring) file(id uint64, b *blob) error {
 		err = errFooter
 	}
 	if err != nil {
-		t.damaged = append(t.damaged, fmt.Errorf("%s: %w", from, err))
+		t.damaged = append(t.damaged, fmt.Errorf("%s: %w", in.Name(), err))
 		return nil
 	}
-	if same(to, foot, !t.trust) {
+	if same(t.into, name, foot, !t.trust) {
 		return nil
 	}
-	if err := os.Mkdir(filepath.Dir(to), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := t.into.Mkdir(shelf, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	// Renamed into place, but synced only with all others at the end.
-	out, err := os.CreateTemp(filepath.Dir(to), ".copy.*")
+	out, err := t.into.OpenFile(copying, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(out.Name())
 	defer out.Close()
 	err = t.copyChecked(out, in, foot)
 	if errors.Is(err, errBlock) || errors.Is(err, errUnreadable) {
-		t.damaged = append(t.damaged, fmt.Errorf("%s: %w", from, err))
-		return nil
+		t.damaged = append(t.damaged, fmt.Errorf("%s: %w", in.Name(), err))
+		return t.into.Remove(copying)
 	}
 	if err != nil {
-		return err
+		return errors.Join(err, t.into.Remove(copying))
 	}
-	return os.Rename(out.Name(), to)
+	return t.into.Rename(copying, name)
 }
 
 // same reports whether a file is the one with this footer; if it is not to be
 // trusted for that, all of its content is read.
-func same(name string, foot *footer, read bool) bool {
-	f, err := os.Open(name)
+func same(dir *os.Root, name string, foot *footer, read bool) bool {
+	f, err := openPlainIn(dir, name)
 	if err != nil {
 		return false
 	}
@@ -279,36 +337,85 @@ func (t *transferring) copyChecked(out io.Writer, in *os.File, foot *footer) err
 	return err
 }
 
-// index copies the index beside the one that may be there, and then changes
-// them over.
-func (t *transferring) index(restore bool) error {
-	fresh, meta, old := filepath.Join(t.dst, dirMeta+".new"), filepath.Join(t.dst, dirMeta), filepath.Join(t.dst, dirMeta+".old")
-	if err := errors.Join(os.RemoveAll(fresh), os.Mkdir(fresh, 0o700)); err != nil {
+// fresh is where the index is until it takes its place.
+func (t *transferring) fresh() string { return filepath.Join(t.dst, dirMeta+".new") }
+
+// index copies the index beside the one that may be there, and settles it.
+func (t *transferring) index(src *os.Root) error {
+	if err := errors.Join(os.RemoveAll(t.fresh()), os.Mkdir(t.fresh(), 0o700)); err != nil {
 		return err
 	}
-	entries, err := os.ReadDir(filepath.Join(t.src, dirMeta))
+	names, err := plainFiles(filepath.Join(t.src, dirMeta))
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if !e.Type().IsRegular() || e.Name() == fileLock {
+	for _, name := range names {
+		if name == fileLock {
 			continue
 		}
 		if err := t.ctx.Err(); err != nil {
 			return err
 		}
-		n, err := durable.CopyFile(filepath.Join(fresh, e.Name()), filepath.Join(t.src, dirMeta, e.Name()), 0o600)
+		file := dirMeta + "/" + name
+		got, err := t.copyPlain(src, file, filepath.Join(t.fresh(), name))
 		if err != nil {
-			return noSpace(err)
+			return err
 		}
-		t.done += n
+		if t.manifest != nil {
+			if want, _ := t.manifest.File(file); got != want {
+				return fmt.Errorf("%w: %s: it has changed meanwhile", errManifest, file)
+			}
+		}
+		t.done += got.Size
 		t.progress(min(t.done, t.total), t.total)
 	}
-	if restore {
-		if err := jump(fresh); err != nil {
+	return settleIndex(t.fresh(), func(db *pebble.DB) (err error) {
+		if t.contents, err = contentsOf(db); err != nil {
+			return err
+		}
+		if m := t.manifest; m != nil && m.Contents != t.contents {
+			return fmt.Errorf("%w: the index has %+v, should have %+v", errManifest, t.contents, m.Contents)
+		}
+		if t.restore {
+			return jump(db)
+		}
+		return nil
+	})
+}
+
+// copyPlain copies a regular file, durably, and tells what it was.
+func (t *transferring) copyPlain(src *os.Root, name, to string) (f ManifestFile, err error) {
+	in, err := openPlainIn(src, filepath.FromSlash(name))
+	if err != nil {
+		return f, err
+	}
+	defer in.Close()
+	out, err := durable.Create(to, 0o600)
+	if err != nil {
+		return f, noSpace(err)
+	}
+	defer out.Close()
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(out, h), in)
+	if err == nil {
+		err = out.Commit()
+	}
+	return ManifestFile{Name: name, Size: n, SHA256: hex.EncodeToString(h.Sum(nil))}, noSpace(err)
+}
+
+// exchange puts the fresh index in the place of the one that may be there, and
+// of a backup writes the manifest, which makes it one.
+func (t *transferring) exchange(f format) error {
+	m := Manifest{
+		Format: manifestVersion, UUID: f.UUID, Created: time.Now().UTC().Truncate(time.Second),
+		Contents: t.contents, Damaged: int64(len(t.damaged)),
+	}
+	if !t.restore {
+		if err := t.list(&m); err != nil {
 			return err
 		}
 	}
+	meta, old := filepath.Join(t.dst, dirMeta), filepath.Join(t.dst, dirMeta+".old")
 	if _, err := os.Stat(meta); err == nil {
 		if err := os.RemoveAll(old); err != nil {
 			return err
@@ -317,38 +424,61 @@ func (t *transferring) index(restore bool) error {
 			return err
 		}
 	}
-	if err := durable.Rename(fresh, meta); err != nil {
+	if err := durable.Rename(t.fresh(), meta); err != nil {
 		return err
+	}
+	if !t.restore {
+		if err := m.write(t.dst); err != nil {
+			return err
+		}
 	}
 	return os.RemoveAll(old)
 }
 
-// jump moves an index to versions that were never given out.
-func jump(meta string) error {
-	db, err := openIndexToRepair(meta)
+// list enters the files of the backup into its manifest.
+func (t *transferring) list(m *Manifest) error {
+	root, err := os.OpenRoot(t.dst)
 	if err != nil {
 		return err
 	}
-	s, err := readState(db)
-	if err == nil {
-		s.version += restoreJump
-		s.forgotten = s.version
-		batch := db.NewBatch()
-		batch.DeleteRange([]byte{tableJournal}, []byte{tableJournal + 1}, nil)
-		batch.DeleteRange([]byte{tableStage}, []byte{tableStage + 1}, nil) // no backup has their bytes
-		batch.Set(keyState, s.encode(), nil)
-		err = batch.Commit(pebble.Sync)
+	defer root.Close()
+	if err := m.add(root, fileFormat, fileFormat); err != nil {
+		return err
 	}
-	return errors.Join(err, db.Close())
+	names, err := plainFiles(t.fresh())
+	for _, name := range names {
+		if name == fileLock {
+			continue
+		}
+		if err := m.add(root, filepath.Base(t.fresh())+"/"+name, dirMeta+"/"+name); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// jump moves an index to versions that were never given out.
+func jump(db *pebble.DB) error {
+	s, err := readState(db)
+	if err != nil {
+		return err
+	}
+	s.version += restoreJump
+	s.forgotten = s.version
+	batch := db.NewBatch()
+	defer batch.Close()
+	batch.DeleteRange([]byte{tableJournal}, []byte{tableJournal + 1}, nil)
+	batch.Set(keyState, s.encode(), nil)
+	return batch.Commit(pebble.Sync)
 }
 
 // prune removes the files that only an earlier backup had.
 func (t *transferring) prune() error {
-	return eachBlobFile(t.dst, 0, func(id uint64, name string) error {
+	return eachBlobFile(t.dst, 0, func(id uint64, _ string) error {
 		if _, ok := slices.BinarySearch(t.blobs, id); ok {
 			return nil
 		}
-		return os.Remove(name)
+		return t.into.Remove(blobName(id))
 	})
 }
 

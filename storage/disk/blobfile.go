@@ -156,6 +156,9 @@ func readFooter(f *os.File, size int64, salvage bool) (*footer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !in.Mode().IsRegular() {
+		return nil, errFooter
+	}
 	if size < 0 {
 		tail := make([]byte, footerTail)
 		if in.Size() < footerHead+footerTail {
@@ -235,8 +238,11 @@ const shelfShift = 12
 
 func shelfName(shelf uint64) string { return strconv.FormatUint(shelf, 16) }
 
-func blobPath(dir string, id uint64) string {
-	return filepath.Join(dir, dirBlobs, shelfName(id>>shelfShift), strconv.FormatUint(id, 16))
+func blobPath(dir string, id uint64) string { return filepath.Join(dir, dirBlobs, blobName(id)) }
+
+// blobName is where a blob is within the directory of blobs.
+func blobName(id uint64) string {
+	return filepath.Join(shelfName(id>>shelfShift), strconv.FormatUint(id, 16))
 }
 
 // parseName reads the name of a file or directory of blobs, which is a number

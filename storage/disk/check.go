@@ -58,6 +58,7 @@ const (
 	KindDamage      Kind = "damaged content"
 	KindOrphan      Kind = "file without blob" // R
 	KindForeign     Kind = "foreign file"
+	KindManifest    Kind = "not as backed up"
 )
 
 // A Finding is one thing that is wrong.
@@ -134,6 +135,15 @@ func check(ctx context.Context, dir string, o CheckOptions) (Report, error) {
 	if err == nil {
 		defer lock.Close()
 	}
+	altered, err := checkManifest(dir)
+	if err != nil && !o.Salvage {
+		return Report{}, err
+	}
+	if o.Repair || o.Salvage { // what it says will not be true anymore
+		if err := disown(dir); err != nil {
+			return Report{}, err
+		}
+	}
 	meta := filepath.Join(dir, dirMeta)
 	if o.Salvage {
 		if err := salvage(ctx, dir, o.Log); err != nil {
@@ -150,11 +160,32 @@ func check(ctx context.Context, dir string, o CheckOptions) (Report, error) {
 		db, err = openIndexReadOnly(meta, o.Log)
 	}
 	if err != nil {
+		for _, f := range altered {
+			err = fmt.Errorf("%s: %w", f, err)
+		}
 		return Report{}, fmt.Errorf("the index cannot be opened, salvage may help: %w", err)
 	}
-	c := &checker{ctx: ctx, dir: dir, o: o, db: db, places: make(map[uint64]*counted)}
+	c := &checker{report: Report{Findings: altered}, ctx: ctx, dir: dir, o: o, db: db, places: make(map[uint64]*counted)}
 	err = c.run()
 	return c.report, errors.Join(err, db.Close())
+}
+
+// checkManifest holds a backup against its manifest. Any other directory has
+// none.
+func checkManifest(dir string) ([]Finding, error) {
+	m, err := ReadManifest(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return []Finding{{Kind: KindManifest, File: fileManifest, Detail: err.Error()}}, nil
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return m.differences(root)
 }
 
 // A checker walks a store table by table. What it must remember of each object

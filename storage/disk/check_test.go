@@ -393,8 +393,15 @@ func TestInterruptedRestore(t *testing.T) {
 	b := open(t, dir, small(t))
 	all := furnish(t, b)
 	b.Close()
+	backup := filepath.Join(t.TempDir(), "b")
+	if err := Restore(t.Context(), dir, back, nil); !errors.Is(err, errNoBackup) {
+		t.Errorf("a restore of what is no backup: %v", err)
+	}
+	if err := Backup(t.Context(), dir, backup, nil); err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := newCancel(t)
-	err := Restore(ctx, dir, back, func(done, total int64) {
+	err := Restore(ctx, backup, back, func(done, total int64) {
 		if done > total/3 {
 			cancel()
 		}
@@ -406,7 +413,7 @@ func TestInterruptedRestore(t *testing.T) {
 		t.Fatal("half a store opens")
 	}
 	for range 2 { // the second finds a restored store in its way
-		err = Restore(t.Context(), dir, back, nil)
+		err = Restore(t.Context(), backup, back, nil)
 		if err != nil {
 			break
 		}

@@ -13,6 +13,7 @@ import (
 	"strconv"
 
 	"github.com/cockroachdb/pebble/v2"
+	"golang.org/x/sys/unix"
 
 	"memstore.dev/memstore/internal/durable"
 )
@@ -146,9 +147,14 @@ func (c *checker) checkInlineContent(id uint64, b *blob) error {
 func (c *checker) checkFileContent(id uint64, b *blob) error {
 	name := blobPath(c.dir, id)
 	finding := Finding{Kind: KindDamage, File: c.relative(name), blob: id}
-	f, err := os.Open(name)
+	f, err := openPlain(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		finding.Kind = KindLostContent
+		c.find(finding)
+		return nil
+	}
+	if errors.Is(err, errNotPlain) || errors.Is(err, unix.ELOOP) {
+		finding.Detail = errNotPlain.Error()
 		c.find(finding)
 		return nil
 	}
@@ -187,7 +193,7 @@ func (c *checker) lostBlob(uses []use) error {
 	if err != nil {
 		return err
 	}
-	if f, err := os.Open(blobPath(c.dir, id)); err == nil {
+	if f, err := openPlain(blobPath(c.dir, id)); err == nil {
 		if foot, err := readFooter(f, found.size, true); err == nil && foot.id == id {
 			found.home, found.sum = homeFile, foot.sum
 		}

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -50,6 +51,10 @@ func indexOptions(o Options, fail func(error)) *pebble.Options {
 
 // openIndexReadOnly opens the index of a store nobody writes to.
 func openIndexReadOnly(meta string, log *slog.Logger) (*pebble.DB, error) {
+	// A pipe among its files would keep us waiting.
+	if _, err := plainFiles(meta); err != nil {
+		return nil, err
+	}
 	var failure error
 	options := indexOptions(Options{CacheSize: defaultCache, MemTable: defaultMemTable, Log: log}, func(err error) { failure = err })
 	defer options.Cache.Unref()
@@ -120,4 +125,47 @@ func openIndexToRepair(meta string) (*pebble.DB, error) {
 	options := indexOptions(o, o.Fatal)
 	defer options.Cache.Unref()
 	return pebble.Open(meta, options)
+}
+
+// settleIndex changes the index of a store that is not in service, and leaves
+// all of it in tables: what its logs held is lost with none of them. Unlike an
+// index that is repaired, this one is only a copy, so when its disk fails that
+// is an error like any other.
+func settleIndex(meta string, change func(*pebble.DB) error) (err error) {
+	failed := make(chan error, 1)
+	fail := func(err error) {
+		select {
+		case failed <- err:
+		default:
+		}
+	}
+	options := indexOptions(Options{CacheSize: defaultCache, MemTable: defaultMemTable}.withDefaults(), fail)
+	defer options.Cache.Unref()
+	options.EventListener.BackgroundError = fail
+	options.DisableAutomaticCompactions = true
+	db, err := pebble.Open(meta, options)
+	if err != nil {
+		return noSpace(err)
+	}
+	defer func() {
+		err = errors.Join(err, db.Close())
+		select {
+		case failure := <-failed:
+			err = errors.Join(err, noSpace(failure))
+		default:
+		}
+	}()
+	if err := change(db); err != nil {
+		return err
+	}
+	flushed, err := db.AsyncFlush()
+	if err != nil {
+		return err
+	}
+	select {
+	case <-flushed:
+		return nil
+	case err := <-failed: // it would be tried again forever
+		return noSpace(err)
+	}
 }

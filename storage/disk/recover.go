@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"golang.org/x/sys/unix"
 
 	"memstore.dev/memstore/internal/durable"
 )
@@ -29,7 +31,12 @@ const formatVersion = 1
 
 // readFormat reads FORMAT, and refuses what this code does not know.
 func readFormat(dir string) (f format, err error) {
-	data, err := os.ReadFile(filepath.Join(dir, fileFormat))
+	file, err := openPlain(filepath.Join(dir, fileFormat))
+	if err != nil {
+		return f, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(file)
 	if err != nil {
 		return f, err
 	}
@@ -97,12 +104,15 @@ func furnishDir(dir string) error {
 			return err
 		}
 	}
+	if err := disown(dir); err != nil {
+		return err
+	}
 	// What is there already may never have been synced by who made it.
 	return errors.Join(durable.SyncDir(dir), durable.SyncDir(filepath.Dir(dir)))
 }
 
 func takeLock(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, fileLock), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, fileLock), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, err
 	}

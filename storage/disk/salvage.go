@@ -74,7 +74,7 @@ func readFooters(ctx context.Context, dir string, log *slog.Logger) (found []*fo
 			return err
 		}
 		next = max(next, id+1)
-		f, err := os.Open(name)
+		f, err := openPlain(name)
 		if err != nil {
 			return err
 		}
