@@ -101,10 +101,16 @@ func BenchmarkTransfers(b *testing.B) {
 			name := fmt.Sprintf("tls=%v/%dKiB", secured, size>>10)
 			b.Run("put/"+name, func(b *testing.B) {
 				c, _ := benchServer(b, secured)
-				content := strings.Repeat("x", size)
+				content := make([]byte, size)
 				b.SetBytes(int64(size))
 				for b.Loop() {
-					c.put("STOR /f", content, 226)
+					d := c.data()
+					c.want("STOR /f", 150)
+					if _, err := d.Write(content); err != nil {
+						b.Fatal(err)
+					}
+					d.Close()
+					c.want("", 226)
 				}
 			})
 			b.Run("get/"+name, func(b *testing.B) {
