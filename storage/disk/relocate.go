@@ -48,7 +48,7 @@ func (m *relocation) holds(key []byte) bool {
 	return bytes.HasPrefix(key, m.fromKey) || bytes.HasPrefix(key, m.toKey)
 }
 
-// moving reports whether a row is part of what is being moved.
+// movingRow reports whether a row is part of what is being moved.
 func (b *Backend) movingRow(key []byte) bool {
 	return slices.ContainsFunc(b.moving, func(m *relocation) bool { return m.holds(key) })
 }
