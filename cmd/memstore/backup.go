@@ -69,7 +69,7 @@ func backup(cmd *cobra.Command, data, dst string) error {
 	case damaged != nil && !errors.Is(damaged, storage.ErrDamaged): // which does not stop a backup of the others
 		return damaged
 	}
-	if err := copyControl(ctx, data, dst); err != nil {
+	if err := backupControl(ctx, data, dst); err != nil {
 		return errors.Join(damaged, err)
 	}
 	if damaged != nil {
@@ -93,7 +93,8 @@ func restoreCommand() *cobra.Command {
 		Use:   "restore DIR",
 		Short: "Bring back into an empty data directory what was backed up to DIR",
 		Long: `Restore copies a backup into the data directory, which must be empty or absent,
-and checks every byte on the way.`,
+and checks every byte on the way. A backup that was interrupted, or that is not as
+its manifest says, is refused.`,
 		Example: "  memstore restore --data /var/lib/memstore /mnt/backup",
 		Args:    arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -104,6 +105,10 @@ and checks every byte on the way.`,
 			src := args[0]
 			if isData(src) != nil {
 				return fmt.Errorf("%s holds no backup", src)
+			}
+			users, err := usersIn(src)
+			if err != nil {
+				return err
 			}
 			begun := time.Now()
 			m := newMeter(cmd.ErrOrStderr(), "restore", true)
@@ -117,8 +122,10 @@ and checks every byte on the way.`,
 			case damaged != nil && !errors.Is(damaged, storage.ErrDamaged):
 				return damaged
 			}
-			if err := copyControl(cmd.Context(), src, l.Data); err != nil {
-				return errors.Join(damaged, err)
+			if users {
+				if err := restoreControl(cmd.Context(), src, l.Data); err != nil {
+					return errors.Join(damaged, err)
+				}
 			}
 			if damaged != nil {
 				return exit{exitDamaged, fmt.Errorf("%w\nWhat is damaged cannot be read: upload it again, delete it, or take it from another backup.", damaged)}
@@ -128,24 +135,67 @@ and checks every byte on the way.`,
 	}
 }
 
-// copyControl copies the users of a data directory, as they are at one moment,
-// in the place of those in dst. A directory without users is none of its
-// business.
-func copyControl(ctx context.Context, src, dst string) error {
-	from, to := filepath.Join(src, controlDatabase), filepath.Join(dst, controlDatabase)
-	if _, err := os.Stat(from); errors.Is(err, fs.ErrNotExist) {
+// backupControl copies the users of a data directory, as they are at one
+// moment, into a backup, and into its manifest. A directory without users is
+// none of its business.
+func backupControl(ctx context.Context, data, dst string) error {
+	if _, err := os.Stat(filepath.Join(data, controlDatabase)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	err := withControl(data, func(db *sql.DB) error { return copyControl(ctx, db, dst) })
+	if err != nil {
+		return fmt.Errorf("copy of the control database: %w", err)
+	}
+	return disk.Enlist(dst, controlDatabase)
+}
+
+// usersIn reports whether there are users in a backup. They are to be in its
+// manifest; if not, the backup was interrupted, or somebody has put them there.
+func usersIn(backup string) (bool, error) {
+	m, err := disk.ReadManifest(backup)
+	if err != nil {
+		return false, fmt.Errorf("%s cannot be restored: %w", backup, err)
+	}
+	if _, ok := m.File(controlDatabase); ok {
+		return true, nil
+	}
+	if _, err := os.Lstat(filepath.Join(backup, controlDatabase)); err == nil {
+		return false, fmt.Errorf("%s cannot be restored: its manifest does not have the users, so the backup was interrupted; make it again", backup)
+	}
+	return false, nil
+}
+
+// restoreControl copies the users of a backup, which the manifest has vouched
+// for. The file is read as it is: a log that lies beside it is none of ours.
+// Ours has tables and indexes only; what would run by itself is refused.
+func restoreControl(ctx context.Context, backup, dst string) error {
+	err := openControl(backup, url.Values{"mode": {"ro"}, "immutable": {"1"}}, func(db *sql.DB) error {
+		var kind, name string
+		err := db.QueryRowContext(ctx, `SELECT type, name FROM sqlite_schema
+			WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%' LIMIT 1`).Scan(&kind, &name)
+		if err == nil {
+			return fmt.Errorf("it has a %s %q, which no backup has", kind, name)
+		}
+		if !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+		return copyControl(ctx, db, dst)
+	})
+	if err != nil {
+		return fmt.Errorf("control database of %s: %w", backup, err)
+	}
+	return nil
+}
+
+// copyControl puts a copy of a control database in the place of that in dst.
+func copyControl(ctx context.Context, db *sql.DB, dst string) error {
+	to := filepath.Join(dst, controlDatabase)
 	fresh := to + ".new"
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	err := withControl(ctx, src, func(db *sql.DB) error {
-		_, err := db.ExecContext(ctx, `VACUUM INTO $1`, fresh)
+	if _, err := db.ExecContext(ctx, `VACUUM INTO $1`, fresh); err != nil {
 		return err
-	})
-	if err != nil {
-		return fmt.Errorf("copy of the control database: %w", err)
 	}
 	if err := os.Chmod(fresh, 0o600); err != nil {
 		return err
@@ -172,12 +222,16 @@ func syncFile(name string) error {
 
 // withControl opens the control database of a data directory as it is, without
 // the realm over it.
-func withControl(ctx context.Context, dir string, f func(db *sql.DB) error) error {
+func withControl(dir string, f func(db *sql.DB) error) error {
+	return openControl(dir, url.Values{"mode": {"rw"}, "_pragma": {"busy_timeout(10000)"}}, f)
+}
+
+func openControl(dir string, how url.Values, f func(db *sql.DB) error) error {
 	path, err := filepath.Abs(filepath.Join(dir, controlDatabase))
 	if err != nil {
 		return err
 	}
-	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{"_pragma": {"busy_timeout(10000)"}, "mode": {"rw"}}.Encode()}
+	dsn := url.URL{Scheme: "file", Path: path, RawQuery: how.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
 		return err
@@ -190,7 +244,7 @@ func checkControl(ctx context.Context, dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, controlDatabase)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return withControl(ctx, dir, func(db *sql.DB) error {
+	return withControl(dir, func(db *sql.DB) error {
 		var verdict string
 		if err := db.QueryRowContext(ctx, `PRAGMA integrity_check(1)`).Scan(&verdict); err != nil {
 			return err
