@@ -385,6 +385,9 @@ func TestBackupOfDamage(t *testing.T) {
 	if err != nil || len(r.Findings) != 1 || r.Findings[0].Path != path("o18") {
 		t.Errorf("the backup has %v, %v; want o18 missing", r.Findings, err)
 	}
+	if m, err := ReadManifest(backup); err != nil || m.Damaged != 1 {
+		t.Errorf("the manifest says that %d are damaged, %v; want 1", m.Damaged, err)
+	}
 }
 
 // TestInterruptedRestore cannot be opened, and can be taken up again.
