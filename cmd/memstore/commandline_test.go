@@ -53,6 +53,8 @@ func TestSlips(t *testing.T) {
 		"user add a:b --generate --no-password": "--generate and --no-password contradict each other",
 		"user add a:b --generate --door gopher": `"gopher" is none of the doors, swift, ftp, sftp`,
 		"user add a:b --generate --network lan": `"lan" is not a network such as 10.0.0.0/8`,
+		"user add nobody":                       "must be written ACCOUNT:USER",
+		"user add a:b":                          "no terminal to ask for a password on; use --password-stdin or --generate",
 		"user set a:b":                          "nothing is to be changed",
 		"user set a:b --role king":              `"king" is none of the roles`,
 		"ban lift nobody":                       `"nobody" is not an address`,
@@ -131,6 +133,7 @@ func TestUserSetAndRm(t *testing.T) {
 	must(0, "removed", "user", "rm", "ann:boss")
 	must(exitFailed, "none of that name", "user", "rm", "ann:boss")
 	must(0, "removed", "user", "rm", "ann:clerk", "--force")
+	must(exitFailed, "none of that name", "user", "passwd", "ann:clerk") // and no password is asked for
 	must(0, "account ann disabled", "account", "disable", "ann")
 	must(0, "disabled", "account", "list")
 	must(0, "account ann enabled", "account", "enable", "ann")

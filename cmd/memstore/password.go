@@ -59,7 +59,7 @@ func readPassword(stdin io.Reader, prompts io.Writer, fromStdin bool) (string, e
 	}
 	f, ok := stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return "", usage(errors.New("no terminal to ask for a password on; use --password-stdin"))
+		return "", usage(errors.New("no terminal to ask for a password on; use --password-stdin or --generate"))
 	}
 	ask := func(prompt string) (string, error) {
 		fmt.Fprint(prompts, prompt)

@@ -59,6 +59,9 @@ The password is asked for, unless one of --password-stdin, --generate and
 			if err := checkDoors(doors); err != nil {
 				return usage(err)
 			}
+			if err := auth.CheckUser(u.Name); err != nil {
+				return usage(err)
+			}
 			password, generated, err := choosePassword(cmd)
 			if err != nil {
 				return err
@@ -156,6 +159,13 @@ func userPasswdCommand() *cobra.Command {
 		Args:              arguments("ACCOUNT:USER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name := auth.FullName(args[0])
+			err := withRealm(cmd, false, func(ctx context.Context, realm *auth.Realm, _ string) error {
+				_, err := realm.User(ctx, name)
+				return err
+			})
+			if err != nil { // which is better heard before a password is thought of
+				return err
+			}
 			password, generated, err := choosePassword(cmd)
 			if err != nil {
 				return err
