@@ -33,16 +33,17 @@ type Config struct {
 	// read any more from that moment on; this is when their space comes back.
 	Sweep time.Duration `yaml:"sweep" env:"SWEEP"`
 
-	Log       LogConfig       `yaml:"log"`
-	FirstUser FirstUserConfig `yaml:"first_user"`
-	Tokens    TokensConfig    `yaml:"tokens"`
-	Bans      BansConfig      `yaml:"bans"`
-	Gateway   GatewayConfig   `yaml:"gateway"`
-	FTP       FTPConfig       `yaml:"ftp"`
-	SFTP      SFTPConfig      `yaml:"sftp"`
-	CDN       CDNConfig       `yaml:"cdn"`
-	Admin     AdminConfig     `yaml:"admin"`
-	Disk      DiskConfig      `yaml:"disk"`
+	Log         LogConfig         `yaml:"log"`
+	FirstUser   FirstUserConfig   `yaml:"first_user"`
+	Tokens      TokensConfig      `yaml:"tokens"`
+	Bans        BansConfig        `yaml:"bans"`
+	Connections ConnectionsConfig `yaml:"connections"`
+	Gateway     GatewayConfig     `yaml:"gateway"`
+	FTP         FTPConfig         `yaml:"ftp"`
+	SFTP        SFTPConfig        `yaml:"sftp"`
+	CDN         CDNConfig         `yaml:"cdn"`
+	Admin       AdminConfig       `yaml:"admin"`
+	Disk        DiskConfig        `yaml:"disk"`
 }
 
 // LogConfig is about what is logged, to standard error.
@@ -93,6 +94,20 @@ type BansConfig struct {
 	Allow Networks `yaml:"allow" env:"BANS_ALLOW"`
 }
 
+// ConnectionsConfig is about how many connections clients may have. Those
+// beyond are closed as soon as they are made.
+type ConnectionsConfig struct {
+	// Connections at once, over all doors. 0 makes it from the files that the
+	// process may have open (ulimit -n), a part of which is always kept for the
+	// engine and for what requests read and write; at most 10000.
+	Max int `yaml:"max" env:"CONNECTIONS_MAX"`
+
+	// Connections at once from one address; of IPv6 a /64 counts as one. The
+	// machine itself and gateway.proxies are exempt. 0 is a quarter of all, and
+	// at most 1024.
+	PerSource int `yaml:"per_source" env:"CONNECTIONS_PER_SOURCE"`
+}
+
 // GatewayConfig is the door that speaks the OpenStack Swift API.
 type GatewayConfig struct {
 	// Address to listen on, as in "127.0.0.1:8080", or ":8080" for all
@@ -122,6 +137,11 @@ type GatewayConfig struct {
 
 	// The largest object that one PUT may send, as OpenStack Swift limits it.
 	MaxObject Size `yaml:"max_object" env:"GATEWAY_MAX_OBJECT"`
+
+	// The fewest bytes per second that an upload may come with, on average over
+	// a minute of waiting for it; one that is slower is given up with 408, like
+	// one of which nothing comes for a minute. 0 lets it come as it will.
+	SlowestUpload Size `yaml:"slowest_upload" env:"GATEWAY_SLOWEST_UPLOAD"`
 }
 
 // FTPConfig is the door for FTP and FTPS.
@@ -194,7 +214,7 @@ func Defaults() Config {
 		FirstUser: FirstUserConfig{Name: "demo:admin"},
 		Tokens:    TokensConfig{Life: 24 * time.Hour},
 		Bans:      BansConfig{Limit: 15, Window: 30 * time.Minute, Length: 30 * time.Minute, Allow: "127.0.0.0/8, ::1/128"},
-		Gateway:   GatewayConfig{Listen: "127.0.0.1:8080", MaxObject: 5<<30 + 2},
+		Gateway:   GatewayConfig{Listen: "127.0.0.1:8080", MaxObject: 5<<30 + 2, SlowestUpload: 100},
 		Disk:      DiskConfig{Cache: 64 << 20, Ballast: 256 << 20, Verify: "recent", Sync: "full", Scrub: 10 << 20},
 	}
 }

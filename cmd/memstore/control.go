@@ -40,7 +40,7 @@ func listenControl(data string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
-	l, err := net.Listen("unix", path)
+	l, err := listenPrivately(path)
 	if err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
@@ -50,6 +50,18 @@ func listenControl(data string) (net.Listener, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// listenPrivately makes a socket that nobody else could connect to even for a
+// moment: on Linux the file takes its mode from that of the socket.
+func listenPrivately(path string) (net.Listener, error) {
+	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {
+		if failed := c.Control(func(fd uintptr) { err = syscall.Fchmod(int(fd), 0o600) }); failed != nil {
+			return failed
+		}
+		return err
+	}}
+	return private.Listen(context.Background(), "unix", path)
 }
 
 // socketPath is a path of the socket that fits the 108 bytes which the kernel

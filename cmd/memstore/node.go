@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -151,8 +153,19 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 	if err != nil {
 		return err
 	}
+	files, err := openFiles()
+	if err != nil {
+		return fmt.Errorf("open files: %w", err)
+	}
+	shares := n.conf.Connections.shareOut(files)
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	crowd := newCrowd(shares.connections, shares.eachSource, append(loopback, proxies...), n.log)
 	reg := newMetrics()
 	if l := n.gatewayListener; l != nil {
+		uploadRate := int64(n.conf.Gateway.SlowestUpload)
+		if uploadRate == 0 {
+			uploadRate = -1 // which is the gateway's word for any
+		}
 		h := gateway.New(gateway.Config{
 			Store:         n.store,
 			Auth:          n.realm,
@@ -163,6 +176,8 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 			MaxObjectSize: int64(n.conf.Gateway.MaxObject),
 			Disabled:      n.draining.Load,
 			Proxies:       proxies,
+			UploadRate:    uploadRate,
+			MaxRequests:   int64(shares.requests),
 		})
 		s := gateway.Server(h, n.log)
 		scheme := "http"
@@ -170,7 +185,7 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 			s.TLSConfig, scheme = n.tls.config, "https"
 		}
 		n.gatewayURL = scheme + "://" + dialable(l.Addr())
-		n.open("gateway", s, l)
+		n.open("gateway", s, crowd.listener(l))
 	}
 	if l := n.adminListener; l != nil {
 		n.adminURL = "http://" + dialable(l.Addr())
