@@ -74,7 +74,7 @@ func backup(cmd *cobra.Command, data, dst string) error {
 	}
 	if damaged != nil {
 		return exit{exitDamaged, fmt.Errorf("%w\nWhat is damaged is not in the backup: memstore fsck --read-data names the objects. Upload them again, "+
-			"delete them, or take them from an earlier backup.", damaged)}
+			"delete them, or take them from an earlier backup", damaged)}
 	}
 	return say(cmd, "%s backed up to %s in %v", data, dst, time.Since(begun).Round(time.Millisecond))
 }
@@ -128,7 +128,7 @@ its manifest says, is refused.`,
 				}
 			}
 			if damaged != nil {
-				return exit{exitDamaged, fmt.Errorf("%w\nWhat is damaged cannot be read: upload it again, delete it, or take it from another backup.", damaged)}
+				return exit{exitDamaged, fmt.Errorf("%w\nWhat is damaged cannot be read: upload it again, delete it, or take it from another backup", damaged)}
 			}
 			return say(cmd, "%s restored from %s in %v", l.Data, src, time.Since(begun).Round(time.Millisecond))
 		},
