@@ -378,3 +378,25 @@ func TestStageOnFullDisk(t *testing.T) {
 		t.Errorf("%d bytes are still promised", b.space.promised)
 	}
 }
+
+// The reserve is nobody's to fill, so it is not told as free.
+func TestSpace(t *testing.T) {
+	dir := t.TempDir()
+	left, size, _, err := freeSpace(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reserve := left / 2
+	b := open(t, dir, Options{Reserve: reserve})
+	total, free, err := b.Space()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if total != uint64(size) {
+		t.Errorf("total %d, want %d", total, size)
+	}
+	// Others write to the file system meanwhile.
+	if most := uint64(left-reserve) + 1<<30; free > most || free+1<<30 < uint64(left-reserve) {
+		t.Errorf("free %d of %d left with %d in reserve", free, left, reserve)
+	}
+}
