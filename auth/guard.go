@@ -67,6 +67,19 @@ func (g *Guard) Owner(ctx context.Context, account string) bool {
 	return g.accountACL(ctx, account).grantsTo(id, "admin")
 }
 
+// Writable reports whether who ctx acts for may write objects into a container
+// or, of an account, make containers in it: what a door shows as modes before
+// anybody tries. Whether he then succeeds is judged when he does.
+func (g *Guard) Writable(ctx context.Context, p storage.Path) bool {
+	switch {
+	case p.IsAccount():
+		p.Container = "-" // as good as any
+	case p.IsContainer():
+		p.Object = "-"
+	}
+	return g.may(ctx, write, p)
+}
+
 // reachable keeps everybody out of storage accounts that belong to nobody.
 // Names behind the prefix that begin with a dot are kept for Memstore's own use.
 func reachable(account string) bool {

@@ -437,3 +437,37 @@ func BenchmarkGuard(b *testing.B) {
 		}
 	}
 }
+
+// Writable says beforehand what Make of a container and Create would.
+func TestWritable(t *testing.T) {
+	ctx := t.Context()
+	b := memory.New()
+	if _, err := b.Make(ctx, annAccount, nil); err != nil {
+		t.Fatal(err)
+	}
+	g := NewGuard(b)
+	boss := Identity{User: "ann:boss", Account: "ann", Role: RoleAdmin}
+	if _, err := g.Make(NewContext(ctx, boss), annC, storage.Meta{MetaContainerWrite: "bob:writer", MetaContainerRead: "bob:reader"}); err != nil {
+		t.Fatal(err)
+	}
+	reader := boss
+	reader.ReadOnly = true
+	for _, tt := range []struct {
+		id                                 Identity
+		account, container, object, absent bool
+	}{
+		{boss, true, true, true, true},
+		{reader, false, false, false, false},
+		{Identity{User: "bob:writer", Account: "bob", Role: RoleAdmin}, false, true, true, false},
+		{Identity{User: "bob:reader", Account: "bob", Role: RoleAdmin}, false, false, false, false},
+		{Identity{}, false, false, false, false},
+	} {
+		for p, want := range map[storage.Path]bool{
+			annAccount: tt.account, annC: tt.container, annO: tt.object, {Account: "AUTH_ann", Container: "none"}: tt.absent,
+		} {
+			if got := g.Writable(NewContext(ctx, tt.id), p); got != want {
+				t.Errorf("Writable(%s) for %q = %v, want %v", p, tt.id.User, got, want)
+			}
+		}
+	}
+}
