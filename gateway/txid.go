@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// NewTransID makes a transaction id in the form that this door's have, for what
+// comes in by other doors of the same process.
+func NewTransID() string { return newTransID(time.Now(), "", "") }
+
 // newTransID makes a transaction id as Swift forms it: "tx", 21 hexadecimal
 // digits drawn by lot, a dash, the time in ten more; then the operator's
 // suffix and, behind another dash, up to 32 bytes that the client wants to
