@@ -29,6 +29,10 @@ type Config struct {
 	// is left then is cut off; an upload that was cut off leaves no trace.
 	Drain time.Duration `yaml:"drain" env:"DRAIN"`
 
+	// How long what arrived of an upload by FTP or SFTP that was cut off is kept
+	// for its user, who alone sees it and may resume it. 0 keeps nothing.
+	Partial time.Duration `yaml:"partial" env:"PARTIAL"`
+
 	// How often objects whose X-Delete-At has come are removed. They cannot be
 	// read any more from that moment on; this is when their space comes back.
 	Sweep time.Duration `yaml:"sweep" env:"SWEEP"`
@@ -146,14 +150,90 @@ type GatewayConfig struct {
 
 // FTPConfig is the door for FTP and FTPS.
 type FTPConfig struct {
-	// Address to listen on. This version has no FTP door: it must be empty.
+	// Address to listen on, as in "127.0.0.1:2121", or ":21" for all addresses of
+	// the machine. Clients speak TLS when they ask for it (AUTH TLS). Port 0 picks
+	// a free one and prints it. Empty keeps the door closed.
 	Listen string `yaml:"listen" env:"FTP" flag:"ftp"`
+
+	// Address to listen on for clients that begin with TLS, as on port 990. Empty
+	// keeps it closed.
+	Implicit string `yaml:"implicit" env:"FTPS" flag:"ftps"`
+
+	// File with a certificate chain, in PEM. With none set it is the gateway's,
+	// and if that has none a certificate of our own: made at the first start, kept
+	// in keys/ in the data directory, vouched for by nobody. Read again on SIGHUP.
+	Certificate string `yaml:"certificate" env:"FTP_CERTIFICATE"`
+
+	// File with the private key of that certificate, in PEM. Read again on SIGHUP.
+	Key string `yaml:"key" env:"FTP_KEY"`
+
+	// Who must speak TLS: "passwords" is everybody who logs in, but for those on
+	// the machine itself; "always" is everybody, for data too; "never" leaves it
+	// to the clients, whose passwords anybody on the way can read then.
+	TLS string `yaml:"tls" env:"FTP_TLS"`
+
+	// The ports for data connections, as in "50000-50100", which a firewall must
+	// let in. Each transfer needs one. Empty is any port.
+	Passive string `yaml:"passive" env:"FTP_PASSIVE"`
+
+	// The IPv4 address, or a name that has one, by which clients reach the
+	// machine, if there is a router in front of it that translates addresses.
+	// Empty is the address that the client has reached.
+	Public string `yaml:"public" env:"FTP_PUBLIC"`
+
+	// What public is for clients of certain networks, as in
+	// "10.0.0.0/8=10.0.0.5, 192.168.0.0/16=", where the narrowest network holds
+	// and an empty address is the one that the client has reached.
+	PublicFor string `yaml:"public_for" env:"FTP_PUBLIC_FOR"`
+
+	// Networks of proxies, as in "10.0.0.7, 10.1.0.0/16", whose connections must
+	// begin with a header of the PROXY protocol; those of others must not.
+	Proxies Networks `yaml:"proxies" env:"FTP_PROXIES"`
+
+	// How long a connection may say nothing, transfers aside, until it is ended.
+	// 0 is for ever.
+	Idle time.Duration `yaml:"idle" env:"FTP_IDLE"`
+
+	// How long no byte of a transfer need move until it is ended. 0 is for ever.
+	Stalled time.Duration `yaml:"stalled" env:"FTP_STALLED"`
+
+	// How many connections may be logged in. 0 is no limit.
+	MaxConnections int `yaml:"max_connections" env:"FTP_MAX_CONNECTIONS"`
+
+	// How many of these may come from one address, or /64 of IPv6. 0 is no limit.
+	MaxPerAddress int `yaml:"max_per_address" env:"FTP_MAX_PER_ADDRESS"`
+
+	// How many of these may be of one user. 0 is no limit.
+	MaxPerUser int `yaml:"max_per_user" env:"FTP_MAX_PER_USER"`
 }
 
 // SFTPConfig is the door for SFTP and scp.
 type SFTPConfig struct {
-	// Address to listen on. This version has no SFTP door: it must be empty.
+	// Address to listen on, as in "127.0.0.1:2022", or ":22" for all addresses of
+	// the machine. Port 0 picks a free one and prints it. Empty keeps the door
+	// closed.
 	Listen string `yaml:"listen" env:"SFTP" flag:"sftp"`
+
+	// The directory of the host keys, named as OpenSSH names them
+	// (ssh_host_ed25519_key …), so that those of an sshd can move here. Keys that
+	// are missing are made. Empty is keys/ in the data directory.
+	HostKeys string `yaml:"host_keys" env:"SFTP_HOST_KEYS"`
+
+	// Whether to offer besides today's algorithms what older clients cannot do
+	// without (curl with libssh2 before 1.11, JSch).
+	Compatible bool `yaml:"compatible" env:"SFTP_COMPATIBLE"`
+
+	// How long a connection may move no data until it is ended. 0 is for ever.
+	Idle time.Duration `yaml:"idle" env:"SFTP_IDLE"`
+
+	// How many connections may be logged in. 0 is no limit.
+	MaxConnections int `yaml:"max_connections" env:"SFTP_MAX_CONNECTIONS"`
+
+	// How many of these may come from one address, or /64 of IPv6. 0 is no limit.
+	MaxPerAddress int `yaml:"max_per_address" env:"SFTP_MAX_PER_ADDRESS"`
+
+	// How many of these may be of one user. 0 is no limit.
+	MaxPerUser int `yaml:"max_per_user" env:"SFTP_MAX_PER_USER"`
 }
 
 // CDNConfig is the edge that caches public objects.
@@ -209,6 +289,7 @@ func Defaults() Config {
 		Backend:   "disk",
 		Memory:    224 << 20,
 		Drain:     30 * time.Second,
+		Partial:   24 * time.Hour,
 		Sweep:     5 * time.Second,
 		Log:       LogConfig{Level: "info", Format: "auto"},
 		FirstUser: FirstUserConfig{Name: "demo:admin"},
@@ -216,6 +297,10 @@ func Defaults() Config {
 		Bans:      BansConfig{Limit: 15, Window: 30 * time.Minute, Length: 30 * time.Minute, Allow: "127.0.0.0/8, ::1/128"},
 		Gateway:   GatewayConfig{Listen: "127.0.0.1:8080", MaxObject: 5<<30 + 2, SlowestUpload: 100},
 		Disk:      DiskConfig{Cache: 64 << 20, Ballast: 256 << 20, Verify: "recent", Sync: "full", Scrub: 10 << 20},
+		FTP: FTPConfig{TLS: "passwords", Idle: 15 * time.Minute, Stalled: time.Minute,
+			MaxConnections: 10_000, MaxPerAddress: 256, MaxPerUser: 256},
+		SFTP: SFTPConfig{Idle: 15 * time.Minute,
+			MaxConnections: 10_000, MaxPerAddress: 256, MaxPerUser: 256},
 	}
 }
 

@@ -285,16 +285,12 @@ func (l *Loaded) check() error {
 			bad("first_user.name", "%q is not of the form account:user", n)
 		}
 	}
-	for _, door := range []struct{ name, addr string }{
-		{"ftp.listen", l.FTP.Listen}, {"sftp.listen", l.SFTP.Listen}, {"cdn.listen", l.CDN.Listen},
-	} {
-		if door.addr != "" {
-			bad(door.name, "the %s door is not in this version yet; leave its address empty",
-				strings.ToUpper(strings.TrimSuffix(door.name, ".listen")))
-		}
+	if l.CDN.Listen != "" {
+		bad("cdn.listen", "the CDN door is not in this version yet; leave its address empty")
 	}
 	for _, door := range []struct{ name, addr string }{
-		{"gateway.listen", l.Gateway.Listen}, {"admin.listen", l.Admin.Listen},
+		{"gateway.listen", l.Gateway.Listen}, {"ftp.listen", l.FTP.Listen}, {"ftp.implicit", l.FTP.Implicit},
+		{"sftp.listen", l.SFTP.Listen}, {"admin.listen", l.Admin.Listen},
 	} {
 		if door.addr == "" {
 			continue
@@ -311,6 +307,7 @@ func (l *Loaded) check() error {
 	if (l.Gateway.Certificate == "") != (l.Gateway.Key == "") {
 		bad("gateway.certificate", "certificate and key must be set together")
 	}
+	l.checkFiles(bad)
 	if l.Drain < 0 {
 		bad("drain", "must not be negative")
 	}

@@ -39,17 +39,23 @@ func nextPort(addr string) string {
 // listenAll opens all addresses that the configuration names, before anything
 // is made that would be left behind if one of them is taken.
 func (n *node) listenAll() (err error) {
-	if addr := n.conf.Gateway.Listen; addr != "" {
-		if n.gatewayListener, err = listen("gateway", addr); err != nil {
+	for _, door := range []struct {
+		name, addr string
+		listener   *net.Listener
+	}{
+		{"gateway", n.conf.Gateway.Listen, &n.gatewayListener},
+		{"ftp", n.conf.FTP.Listen, &n.files.ftp},
+		{"ftps", n.conf.FTP.Implicit, &n.files.ftps},
+		{"sftp", n.conf.SFTP.Listen, &n.files.sftp},
+		{"admin", n.conf.Admin.Listen, &n.adminListener},
+	} {
+		if door.addr == "" {
+			continue
+		}
+		if *door.listener, err = listen(door.name, door.addr); err != nil {
 			return err
 		}
-		n.listeners = append(n.listeners, n.gatewayListener)
-	}
-	if addr := n.conf.Admin.Listen; addr != "" {
-		if n.adminListener, err = listen("admin", addr); err != nil {
-			return err
-		}
-		n.listeners = append(n.listeners, n.adminListener)
+		n.listeners = append(n.listeners, *door.listener)
 	}
 	return nil
 }

@@ -25,7 +25,8 @@ func TestManual(t *testing.T) {
 // TestReadme keeps the commands of README.md equal to those that serve prints.
 func TestReadme(t *testing.T) {
 	var b strings.Builder
-	m := welcome{Gateway: "http://127.0.0.1:8080", User: "demo:admin"}
+	m := welcome{Gateway: "http://127.0.0.1:8080", User: "demo:admin",
+		SFTP: "sftp://127.0.0.1:2022", FTP: "ftp://127.0.0.1:2121"}
 	b.WriteString("```sh\n")
 	for i, s := range m.trials() {
 		if i > 0 {

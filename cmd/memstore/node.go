@@ -41,6 +41,7 @@ type node struct {
 	gatewayListener, adminListener net.Listener   // nil for a closed door
 	listeners                      []net.Listener // all of them, and the control socket's
 	doors                          []*http.Server // in the order in which they are closed
+	files                          fileDoors
 
 	draining atomic.Bool
 	failed   chan error // a door that ended by itself
@@ -52,7 +53,7 @@ type node struct {
 // start opens everything from the cellar up. The node works until close,
 // whatever becomes of ctx.
 func start(ctx context.Context, l *Loaded, log *slog.Logger) (n *node, err error) {
-	n = &node{conf: l, log: log, failed: make(chan error, 3)}
+	n = &node{conf: l, log: log, failed: make(chan error, 6)}
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
 	defer func() {
@@ -61,6 +62,9 @@ func start(ctx context.Context, l *Loaded, log *slog.Logger) (n *node, err error
 		}
 	}()
 	if n.tls, err = l.serverTLS(); err != nil {
+		return n, usage(err)
+	}
+	if n.files.tls, err = l.ftpTLS(); err != nil {
 		return n, usage(err)
 	}
 	if answers(l.Data) {
@@ -84,6 +88,9 @@ func start(ctx context.Context, l *Loaded, log *slog.Logger) (n *node, err error
 		return n, err
 	}
 	n.listeners = append(n.listeners, control)
+	if err := n.makeKeys(); err != nil {
+		return n, err
+	}
 	// What can fail comes before this, which makes up a password that is told
 	// but once.
 	if err := n.openRealm(ctx); err != nil {
@@ -161,6 +168,7 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	crowd := newCrowd(shares.connections, shares.eachSource, append(loopback, proxies...), n.log)
 	reg := newMetrics()
+	requests := newRequestMetrics(reg)
 	if l := n.gatewayListener; l != nil {
 		uploadRate := int64(n.conf.Gateway.SlowestUpload)
 		if uploadRate == 0 {
@@ -172,7 +180,7 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 			Owner:         guard.Owner,
 			URL:           strings.TrimSuffix(n.conf.Gateway.URL, "/"),
 			Log:           n.log,
-			Metrics:       newRequestMetrics(reg),
+			Metrics:       requests,
 			MaxObjectSize: int64(n.conf.Gateway.MaxObject),
 			Disabled:      n.draining.Load,
 			Proxies:       proxies,
@@ -187,6 +195,9 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 		n.gatewayURL = scheme + "://" + dialable(l.Addr())
 		n.open("gateway", s, crowd.listener(l))
 	}
+	if err := n.openFileDoors(guard, requests); err != nil {
+		return err
+	}
 	if l := n.adminListener; l != nil {
 		n.adminURL = "http://" + dialable(l.Addr())
 		n.open("admin", adminServer(reg, n.ready), l)
@@ -197,7 +208,8 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 	return nil
 }
 
-// sweep removes what has expired, until ctx ends.
+// sweep removes what has expired, and what is left of uploads that nobody has
+// resumed, until ctx ends.
 func (n *node) sweep(ctx context.Context) {
 	tick := time.NewTicker(n.conf.Sweep)
 	defer tick.Stop()
@@ -212,6 +224,13 @@ func (n *node) sweep(ctx context.Context) {
 			}
 			if gone > 0 {
 				n.log.Info("expired objects removed", "objects", gone)
+			}
+			gone, err = n.store.SweepStaged(ctx, now.Add(-n.conf.Partial))
+			if err != nil && ctx.Err() == nil {
+				n.log.Error("uploads that were cut off not removed", "error", err)
+			}
+			if gone > 0 {
+				n.log.Info("uploads that were cut off removed", "uploads", gone)
 			}
 		}
 	}
@@ -237,6 +256,8 @@ func (n *node) close() error {
 	n.draining.Store(true)
 	ctx, cancel := context.WithTimeout(context.Background(), n.conf.Drain)
 	defer cancel()
+	var files sync.WaitGroup
+	files.Go(func() { n.shutFileDoors(ctx) })
 	for i, s := range n.doors {
 		if i == len(n.doors)-1 {
 			n.stop() // lets go the snapshots that the last, the control socket, holds
@@ -246,6 +267,7 @@ func (n *node) close() error {
 			s.Close()
 		}
 	}
+	files.Wait()
 	n.stop()
 	n.work.Wait()
 	for _, l := range n.listeners {
@@ -260,9 +282,11 @@ func (n *node) close() error {
 
 // welcome is what to say about the node now that it is up.
 func (n *node) welcome(examples bool) welcome {
+	sftpURL, ftpURL, ftpsURL := n.files.addresses()
 	return welcome{
 		Version: version(), Data: n.conf.Data, Created: n.created, Examples: n.created || examples,
 		Gateway: cmp.Or(strings.TrimSuffix(n.conf.Gateway.URL, "/"), n.gatewayURL), Admin: n.adminURL,
+		SFTP: sftpURL, HostKey: n.files.fingerprint(), FTP: ftpURL, FTPS: ftpsURL,
 		User: n.user, Password: n.password,
 	}
 }

@@ -37,8 +37,9 @@ once. SIGHUP reads the configuration, the log level and the certificate again.`,
 		},
 	}
 	settingFlag(cmd, "gateway", "`address` of the Swift API; empty keeps the door closed")
-	settingFlag(cmd, "ftp", "`address` of the FTP door (not in this version yet)")
-	settingFlag(cmd, "sftp", "`address` of the SFTP door (not in this version yet)")
+	settingFlag(cmd, "ftp", "`address` of FTP, with TLS for those who ask for it; empty keeps the door closed")
+	settingFlag(cmd, "ftps", "`address` of FTP that begins with TLS; empty keeps the door closed")
+	settingFlag(cmd, "sftp", "`address` of SFTP and scp; empty keeps the door closed")
 	settingFlag(cmd, "cdn", "`address` of the CDN door (not in this version yet)")
 	settingFlag(cmd, "admin", "`address` of /metrics, /healthz and /readyz; empty keeps the door closed")
 	settingFlag(cmd, "backend", "what keeps the objects: `disk` or memory", "disk", "memory")
@@ -68,11 +69,12 @@ func serve(ctx context.Context, l *Loaded, examples bool, again func() (*Loaded,
 	if err != nil {
 		return err
 	}
-	if err := n.welcome(examples).print(stdout); err != nil {
+	w := n.welcome(examples)
+	if err := w.print(stdout); err != nil {
 		log.Warn("welcome not printed", "error", err)
 	}
 	notifySystemd("READY=1")
-	log.Info("serving", "version", version(), "data", l.Data, "gateway", n.gatewayURL, "admin", n.adminURL)
+	log.Info("serving", "version", version(), "data", l.Data, "gateway", n.gatewayURL, "sftp", w.SFTP, "ftp", w.FTP, "ftps", w.FTPS, "admin", n.adminURL)
 	for {
 		select {
 		case <-hup:
@@ -111,10 +113,16 @@ func reload(n *node, level *slog.LevelVar, again func() (*Loaded, error), log *s
 			return err
 		}
 	}
+	if n.files.tls != nil {
+		if err := n.files.tls.certificate.load(l.ftpCertificate()); err != nil {
+			return err
+		}
+	}
 	if err := setLevel(level, l.Log.Level); err != nil {
 		return err
 	}
-	old, live := n.conf.settings(), map[string]bool{"log.level": true, "gateway.certificate": true, "gateway.key": true}
+	old, live := n.conf.settings(), map[string]bool{"log.level": true, "gateway.certificate": true, "gateway.key": true,
+		"ftp.certificate": true, "ftp.key": true}
 	for i, s := range l.settings() {
 		if !live[s.name] && s.value.Interface() != old[i].value.Interface() {
 			log.Warn("setting changed, which needs a restart", "name", s.name)

@@ -33,7 +33,10 @@ func TestMain(m *testing.M) {
 //
 //	serve NAME [ARGUMENTS]   starts "memstore serve" on the data directory NAME
 //	                         and waits until it is ready; sets $URL, $ADMIN, and
-//	                         for the clients $ST_AUTH, $ST_USER and $ST_KEY
+//	                         for the clients $ST_AUTH, $ST_USER and $ST_KEY;
+//	                         $SFTP, $FTP and $FTPS are HOST:PORT of these doors,
+//	                         and ssh.conf lets OpenSSH's programs find the host
+//	                         NAME, as $ST_USER with the password $ST_KEY
 //	drain NAME               ends it with SIGTERM; it must drain and succeed
 //	crash NAME               ends it with SIGKILL
 //	reload NAME              sends it SIGHUP and waits until it has reloaded
@@ -54,7 +57,7 @@ func TestLongTrips(t *testing.T) {
 }
 
 func runTrips(t *testing.T, dir string) {
-	for _, program := range []string{"swift", "rclone", "curl"} {
+	for _, program := range []string{"swift", "rclone", "curl", "lftp", "sftp", "scp"} {
 		needProgram(t, program)
 	}
 	testscript.Run(t, testscript.Params{
@@ -225,6 +228,26 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	if p := value(`(?m)^  password +(\S+)`); p != "" {
 		ts.Setenv("ST_KEY", p)
 	}
+	for _, door := range []string{"SFTP", "FTP", "FTPS"} {
+		ts.Setenv(door, value(`(?m)^  `+door+`\b.* \w+://(\S+)`))
+	}
+	configureSSH(ts, name)
+}
+
+// configureSSH writes what OpenSSH's programs need to know of a server: where it
+// is, and a program that tells them the password.
+func configureSSH(ts *testscript.TestScript, name string) {
+	host, port, _ := strings.Cut(ts.Getenv("SFTP"), ":")
+	if port == "" {
+		return
+	}
+	user := strings.Replace(ts.Getenv("ST_USER"), ":", ".", 1)
+	conf := fmt.Sprintf("Host %s\nHostName %s\nPort %s\nUser %s\n"+
+		"BatchMode no\nNoHostAuthenticationForLocalhost yes\nLogLevel ERROR\nNumberOfPasswordPrompts 1\n", name, host, port, user)
+	ts.Check(os.WriteFile(ts.MkAbs("ssh.conf"), []byte(conf), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs("askpass"), []byte("#!/bin/sh\necho \"$ST_KEY\"\n"), 0o700))
+	ts.Setenv("SSH_ASKPASS", ts.MkAbs("askpass"))
+	ts.Setenv("SSH_ASKPASS_REQUIRE", "force")
 }
 
 // environ is the environment of the script.

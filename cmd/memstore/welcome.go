@@ -13,6 +13,10 @@ type welcome struct {
 	Created  bool // nothing was ever kept in the data directory
 	Examples bool // commands to paste are wanted
 	Gateway  string
+	SFTP     string
+	HostKey  string // the fingerprint of SFTP
+	FTP      string
+	FTPS     string
 	Admin    string // URLs; "" for a closed door
 	User     string // whom the commands are for; "" if there is nobody yet
 	Password string // only if it was generated just now
@@ -33,6 +37,15 @@ func (m welcome) print(w io.Writer) error {
 	if m.Gateway != "" {
 		fmt.Fprintf(&b, "  Swift        %s/auth/v1.0\n", m.Gateway)
 		fmt.Fprintf(&b, "  Keystone     %s/v3\n", m.Gateway)
+	}
+	if m.SFTP != "" {
+		fmt.Fprintf(&b, "  SFTP, scp    %s    (host key %s)\n", m.SFTP, m.HostKey)
+	}
+	if m.FTP != "" {
+		fmt.Fprintf(&b, "  FTP          %s\n", m.FTP)
+	}
+	if m.FTPS != "" {
+		fmt.Fprintf(&b, "  FTPS         %s\n", m.FTPS)
 	}
 	if m.Admin != "" {
 		fmt.Fprintf(&b, "  admin        %s/metrics\n", m.Admin)
@@ -77,7 +90,7 @@ func (m welcome) trials() []trial {
 		password = "the password of " + m.User
 	}
 	account, _, _ := strings.Cut(m.User, ":")
-	return []trial{
+	trials := []trial{
 		{"first", []string{
 			"export ST_AUTH=" + m.Gateway + "/auth/v1.0 ST_USER=" + quote(m.User) + " ST_KEY=" + quote(password),
 			"echo 'Hello, Memstore!' > memstore-demo.txt",
@@ -104,9 +117,12 @@ func (m welcome) trials() []trial {
 			`curl -sf -H "X-Auth-Token: $TOKEN" "$URL/hello.txt"`,
 			`curl -sf -H "X-Auth-Token: $TOKEN" -X DELETE "$URL/hello.txt"`,
 			`curl -sf -H "X-Auth-Token: $TOKEN" -X DELETE "$URL"`,
-			"rm memstore-demo.txt",
 		}},
 	}
+	trials = append(trials, m.fileTrials()...)
+	last := &trials[len(trials)-1]
+	last.lines = append(last.lines, "rm memstore-demo.txt")
+	return trials
 }
 
 // quote makes s one word for a shell.
