@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -157,10 +158,14 @@ func (c *call) readJSON(v any) error {
 	text, err := io.ReadAll(io.LimitReader(&c.body, maxAuthBody+1))
 	if err != nil {
 		c.set("Connection", "close")
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			c.strike(auth.FailLimit)
+		}
 		return &fault{http.StatusBadRequest, "The request could not be read."}
 	}
 	if len(text) > maxAuthBody {
 		c.set("Connection", "close")
+		c.strike(auth.FailLimit)
 		return faultTooLarge
 	}
 	if err := json.Unmarshal(text, v); err != nil {

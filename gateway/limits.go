@@ -22,3 +22,10 @@ func (c *call) current() bool {
 	a, ok := c.g.Auth.(interface{ Current(auth.Identity) bool })
 	return !ok || a.Current(c.id)
 }
+
+// strike counts against the address of the client what it did to this door.
+func (c *call) strike(f auth.Failure) {
+	if a, ok := c.g.Auth.(interface{ Defender() *auth.Defender }); ok {
+		a.Defender().Fail(c.g.peer(c.r), f)
+	}
+}

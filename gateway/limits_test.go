@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -165,4 +167,34 @@ func TestMaxRequests(t *testing.T) {
 		t.Errorf("the first = %d %q", a.status, a.body)
 	}
 	l.must(200, "HEAD", "/v1/AUTH_ann/c/o", "")
+}
+
+// Who overruns a limit where logins are, or has a handler crash, is banned in
+// the end, or at once.
+func TestStrikes(t *testing.T) {
+	hook := &openHook{Backend: memory.New()}
+	l, realm := newLoginLab(t, auth.Options{Defender: auth.DefenderOptions{Limit: 15, Allow: []netip.Prefix{}}})
+	from := netip.MustParseAddr("192.0.2.1") // httptest's client
+	for i := range 5 {
+		if realm.Defender().Banned(from) {
+			t.Fatalf("banned after %d requests that were too large", i)
+		}
+		l.ask("", "POST", "/v3/auth/tokens", strings.Repeat(" ", maxAuthBody+1))
+	}
+	if !realm.Defender().Banned(from) {
+		t.Error("not banned after 5 requests that were too large")
+	}
+	realm.Defender().Lift(from)
+	crashing := newLabOver(t, hook, func(c *Config) { c.Auth = crasher{realm} })
+	crashing.ask("ann", "GET", "/v1/AUTH_ann/c/o", "")
+	if !realm.Defender().Banned(from) {
+		t.Error("not banned after a crash")
+	}
+}
+
+// A crasher is an Authenticator with a fault.
+type crasher struct{ *auth.Realm }
+
+func (crasher) Verify(context.Context, string) (auth.Identity, auth.Token, error) {
+	panic("a fault")
 }

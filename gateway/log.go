@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"runtime/debug"
 	"time"
+
+	"memstore.dev/memstore/auth"
 )
 
 // Metrics are told of requests. A door of another protocol may be given the
@@ -29,6 +31,7 @@ func (c *call) end() {
 		abort = p == http.ErrAbortHandler
 		if !abort {
 			c.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			c.strike(auth.FailCrash)
 		}
 	}
 	if c.err != nil && !abort {
