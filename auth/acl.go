@@ -165,7 +165,7 @@ func CleanACL(header, value string) (ACL, error) {
 		}
 		host, deny := strings.CutPrefix(second, "-")
 		host = strings.TrimSpace(host)
-		if host != "*" && strings.HasPrefix(host, "*") {
+		for host != "*" && strings.HasPrefix(host, "*") { // "*.example.com" is ".example.com"
 			host = strings.TrimSpace(host[1:])
 		}
 		if host == "" || host == "." {
