@@ -139,8 +139,6 @@ func TestConfigErrors(t *testing.T) {
 		"variable":            {env: []string{"MEMSTORE_DRAIN=soon"}, want: []string{"drain (MEMSTORE_DRAIN)", `"soon" is not a duration`}},
 		"flag":                {flags: map[string]string{"gateway": "8080"}, want: []string{"gateway.listen (--gateway)", "not an address"}},
 		"port":                {flags: map[string]string{"gateway": ":80800"}, want: []string{"gateway.listen (--gateway)", "no port"}},
-		"FTP":                 {flags: map[string]string{"ftp": ":21"}, want: []string{"ftp.listen (--ftp)", "not in this version yet"}},
-		"SFTP":                {flags: map[string]string{"sftp": ":22"}, want: []string{"sftp.listen (--sftp)", "not in this version yet"}},
 		"CDN":                 {flags: map[string]string{"cdn": ":80"}, want: []string{"cdn.listen (--cdn)", "not in this version yet"}},
 		"half a certificate":  {yaml: "gateway:\n  key: x.pem\n", want: []string{"must be set together"}},
 		"no directory":        {flags: map[string]string{"data": ""}, want: []string{"data (--data)", "must not be empty; leave the setting out"}},
