@@ -1,13 +1,10 @@
 package ftp
 
-import (
-	"net"
-	"syscall"
-)
+import "syscall"
 
 // acknowledge has the kernel acknowledge at once what it has received, and is
 // about to.
-func acknowledge(nc *net.TCPConn) {
+func acknowledge(nc syscall.Conn) {
 	raw, err := nc.SyscallConn()
 	if err != nil {
 		return

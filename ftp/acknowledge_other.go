@@ -2,6 +2,6 @@
 
 package ftp
 
-import "net"
+import "syscall"
 
-func acknowledge(*net.TCPConn) {}
+func acknowledge(syscall.Conn) {}

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"syscall"
 )
 
 // An underTLS is the connection beneath TLS.
@@ -17,7 +18,7 @@ import (
 // make it do, when TLS says only that there is no more.
 type underTLS struct {
 	net.Conn
-	tcp    *net.TCPConn // nil if there is nothing to hasten
+	tcp    syscall.Conn // nil if there is nothing to hasten
 	agreed bool
 	ended  bool
 }
@@ -41,7 +42,7 @@ func (u *underTLS) Read(p []byte) (int, error) {
 // newTLS is the server's side of TLS over nc, of which nothing has been said
 // yet.
 func newTLS(nc net.Conn, config *tls.Config) (*tls.Conn, *underTLS) {
-	tcp, _ := nc.(*net.TCPConn)
+	tcp, _ := nc.(syscall.Conn)
 	under := &underTLS{Conn: nc, tcp: tcp}
 	return tls.Server(under, config), under
 }
