@@ -107,7 +107,7 @@ type ConnectionsConfig struct {
 	Max int `yaml:"max" env:"CONNECTIONS_MAX"`
 
 	// Connections at once from one address; of IPv6 a /64 counts as one. The
-	// machine itself and gateway.proxies are exempt. 0 is a quarter of all, and
+	// machine itself, gateway.proxies and ftp.proxies are exempt. 0 is a quarter of all, and
 	// at most 1024.
 	PerSource int `yaml:"per_source" env:"CONNECTIONS_PER_SOURCE"`
 }

@@ -51,14 +51,15 @@ var (
 	_ fileServer = (*sftp.Server)(nil)
 )
 
-// openFileDoors serves files wherever the configuration says.
-func (n *node) openFileDoors(guard *auth.Guard, m *requestMetrics) error {
+// openFileDoors serves files wherever the configuration says. The connections
+// are some of the crowd's, whichever door they come by.
+func (n *node) openFileDoors(guard *auth.Guard, m *requestMetrics, crowd *crowd) error {
 	login := &fileLogin{realm: n.realm, guard: guard, store: n.store, keep: n.conf.Partial}
 	if n.engine != nil {
 		login.space = n.engine.Space
 	}
 	if n.files.sftp != nil {
-		n.serveFiles("sftp", n.sftpServer(login, m), n.files.sftp)
+		n.serveFiles("sftp", n.sftpServer(login, m), crowd.listener(n.files.sftp))
 	}
 	if n.files.ftp == nil && n.files.ftps == nil {
 		return nil
@@ -76,7 +77,7 @@ func (n *node) openFileDoors(guard *auth.Guard, m *requestMetrics) error {
 			return err
 		}
 		s.Implicit = door.implicit
-		n.serveFiles(door.name, s, door.listener)
+		n.serveFiles(door.name, s, crowd.listener(door.listener))
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -166,7 +167,11 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 	}
 	shares := n.conf.Connections.shareOut(files)
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-	crowd := newCrowd(shares.connections, shares.eachSource, append(loopback, proxies...), n.log)
+	ftpProxies, err := n.conf.FTP.Proxies.Prefixes()
+	if err != nil {
+		return err
+	}
+	crowd := newCrowd(shares.connections, shares.eachSource, slices.Concat(loopback, proxies, ftpProxies), n.log)
 	reg := newMetrics()
 	requests := newRequestMetrics(reg)
 	if l := n.gatewayListener; l != nil {
@@ -195,7 +200,7 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 		n.gatewayURL = scheme + "://" + dialable(l.Addr())
 		n.open("gateway", s, crowd.listener(l))
 	}
-	if err := n.openFileDoors(guard, requests); err != nil {
+	if err := n.openFileDoors(guard, requests, crowd); err != nil {
 		return err
 	}
 	if l := n.adminListener; l != nil {
