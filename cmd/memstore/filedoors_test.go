@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/textproto"
 	"os"
 	"os/exec"
@@ -402,5 +406,52 @@ func TestDrainLetsFilesFinish(t *testing.T) {
 	in, err := n.store.Stat(auth.NewContext(t.Context(), auth.Identity{User: "demo:admin", Account: "demo", Role: auth.RoleAdmin}), storage.Path{Account: "AUTH_demo", Container: "box", Object: "file"})
 	if err != nil || in.Size != 15 {
 		t.Errorf("after the restart: %d bytes, %v; want 15", in.Size, err)
+	}
+}
+
+// The FTP door has the gateway's certificate if it has none of its own, and the
+// next one after SIGHUP.
+func TestFTPCertificate(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	roots := x509.NewCertPool()
+	roots.AddCert(selfSigned(t, cert, key, 1))
+	n := fileNode(t, func(c *Config) { c.Gateway.Certificate, c.Gateway.Key = cert, key })
+	serial := func() int64 {
+		t.Helper()
+		conn, err := tls.Dial("tcp", n.files.ftps.Addr().String(), &tls.Config{RootCAs: roots})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
+	}
+	want(t, "serial number", serial(), int64(1))
+	if _, err := os.Stat(filepath.Join(n.keys(), "ftp.crt")); !os.IsNotExist(err) {
+		t.Errorf("a certificate was made that nobody needs: %v", err)
+	}
+	roots.AddCert(selfSigned(t, cert, key, 2))
+	if err := reload(n, new(slog.LevelVar), func() (*Loaded, error) { return n.conf, nil }, n.log); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "serial number after reloading", serial(), int64(2))
+}
+
+func TestParsePublicFor(t *testing.T) {
+	got, err := parsePublicFor("10.1.2.3/8=10.0.0.5, 192.168.0.0/16=")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, "networks", len(got), 2)
+	want(t, "10.0.0.0/8", got[netip.MustParsePrefix("10.0.0.0/8")], "10.0.0.5")
+	for _, bad := range []string{"10.0.0.0/8", "x=y", "10.0.0.0/8=a,10.0.0.0/8=b"} {
+		if _, err := parsePublicFor(bad); err == nil {
+			t.Errorf("parsePublicFor(%q) succeeds", bad)
+		}
+	}
+	for _, bad := range []string{"1", "0-5", "5-1", "1-65536", "a-b", "-"} {
+		if _, err := parsePorts(bad); err == nil {
+			t.Errorf("parsePorts(%q) succeeds", bad)
+		}
 	}
 }

@@ -254,7 +254,7 @@ func configureSSH(ts *testscript.TestScript, name string) {
 func environ(ts *testscript.TestScript) []string {
 	var list []string
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "MEMSTORE_CONFIG", "MEMSTORE_DISK_BALLAST", "MEMSTORE_USER",
-		"MEMSTORE_PASSWORD", "MEMSTORE_PASSWORD_FILE", "MEMSTORE_SWEEP", "MEMSTORE_LOG_LEVEL", "GOCOVERDIR"} {
+		"MEMSTORE_PASSWORD", "MEMSTORE_PASSWORD_FILE", "MEMSTORE_SWEEP", "MEMSTORE_PARTIAL", "MEMSTORE_LOG_LEVEL", "GOCOVERDIR"} {
 		if v := ts.Getenv(name); v != "" {
 			list = append(list, name+"="+v)
 		}
