@@ -72,6 +72,9 @@ func backup(cmd *cobra.Command, data, dst string) error {
 	if err := backupControl(ctx, data, dst); err != nil {
 		return errors.Join(damaged, err)
 	}
+	if err := backupKeys(data, dst); err != nil {
+		return errors.Join(damaged, err)
+	}
 	if damaged != nil {
 		return exit{exitDamaged, fmt.Errorf("%w\nWhat is damaged is not in the backup: memstore fsck --read-data names the objects. Upload them again, "+
 			"delete them, or take them from an earlier backup", damaged)}
@@ -126,6 +129,9 @@ its manifest says, is refused.`,
 				if err := restoreControl(cmd.Context(), src, l.Data); err != nil {
 					return errors.Join(damaged, err)
 				}
+			}
+			if err := restoreKeys(src, l.Data); err != nil {
+				return errors.Join(damaged, err)
 			}
 			if damaged != nil {
 				return exit{exitDamaged, fmt.Errorf("%w\nWhat is damaged cannot be read: upload it again, delete it, or take it from another backup", damaged)}
