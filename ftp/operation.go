@@ -48,13 +48,13 @@ func (c *session) finish(op Operation) {
 	}
 	level, outcome := slog.LevelInfo, "ok"
 	attrs := []slog.Attr{
-		slog.String("id", op.ID), slog.String("user", op.User), slog.String("remote", addrString(op.Remote)),
+		slog.String("txid", op.ID), slog.String("user", op.User), slog.String("from", addrString(op.Remote)),
 		slog.String("door", "ftp"), slog.String("protocol", op.Protocol), slog.String("verb", op.Verb), slog.String("path", op.Path),
 	}
 	if op.Target != "" {
 		attrs = append(attrs, slog.String("target", op.Target))
 	}
-	attrs = append(attrs, slog.Int64("bytes", op.Bytes), slog.Duration("took", op.Took))
+	attrs = append(attrs, slog.Int64("bytes", op.Bytes), slog.Float64("seconds", op.Took.Seconds()))
 	if op.Err != nil {
 		outcome = "failed"
 		if _, known := toRefusal(op.Err); !known {

@@ -102,7 +102,7 @@ func (c *session) serve() {
 	if c.srv.proxied(c.nc.RemoteAddr()) {
 		nc, err := throughProxy(c.nc)
 		if err != nil {
-			c.srv.log().Debug("ftp: connection refused", "remote", addrString(c.nc.RemoteAddr()), "err", err)
+			c.srv.log().Debug("ftp: connection refused", "from", addrString(c.nc.RemoteAddr()), "err", err)
 			return
 		}
 		c.mu.Lock()
@@ -112,7 +112,7 @@ func (c *session) serve() {
 	c.mu.Lock()
 	c.id, c.source = c.srv.newID(), sourceOf(c.remote)
 	c.mu.Unlock()
-	c.log = c.srv.log().With("id", c.id, "door", "ftp", "remote", addrString(c.remote))
+	c.log = c.srv.log().With("txid", c.id, "door", "ftp", "from", addrString(c.remote))
 	if admit := c.srv.Admit; admit != nil {
 		if err := admit(c.remote); err != nil {
 			c.log.Debug("ftp: connection refused", "err", err)
@@ -169,7 +169,7 @@ func (c *session) end(reading *sync.WaitGroup) {
 	if c.lib != nil {
 		c.lib.end()
 		c.open.Wait()
-		c.log.Info("ftp: session ended", "took", time.Since(c.began), "reason", c.whyCut())
+		c.log.Info("ftp: session ended", "seconds", time.Since(c.began).Seconds(), "reason", c.whyCut())
 	}
 }
 
@@ -379,7 +379,7 @@ func (c *session) rescue() {
 }
 
 func (c *session) panicked(p any) {
-	c.srv.log().Error("ftp: panic", "id", c.id, "panic", p, "stack", string(debug.Stack()))
+	c.srv.log().Error("ftp: panic", "txid", c.id, "panic", p, "stack", string(debug.Stack()))
 }
 
 // dataState says whether the data connection was made, and what has gone wrong

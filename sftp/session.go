@@ -91,7 +91,7 @@ func (c *session) serve(config *ssh.ServerConfig) {
 	c.mu.Lock()
 	c.id, c.remote, c.source = c.srv.newID(), remote, sourceOf(remote)
 	c.mu.Unlock()
-	c.log = c.srv.log().With("id", c.id, "door", "sftp", "remote", addrString(c.remote))
+	c.log = c.srv.log().With("txid", c.id, "door", "sftp", "from", addrString(c.remote))
 
 	if admit := c.srv.Admit; admit != nil {
 		if err := admit(c.remote); err != nil {
@@ -135,7 +135,7 @@ func (c *session) serve(config *ssh.ServerConfig) {
 	last := time.AfterFunc(grace, c.cancel)
 	wg.Wait()
 	last.Stop()
-	c.log.Info("sftp: session ended", "took", time.Since(c.began), "reason", c.reason())
+	c.log.Info("sftp: session ended", "seconds", time.Since(c.began).Seconds(), "reason", c.reason())
 }
 
 // shake is the handshake, until the client is logged in.
@@ -464,5 +464,5 @@ func (c *session) rescue(where string) {
 }
 
 func (c *session) panicked(where string, p any) {
-	c.srv.log().Error("sftp: panic", "id", c.id, "where", where, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	c.srv.log().Error("sftp: panic", "txid", c.id, "where", where, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 }
