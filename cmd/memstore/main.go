@@ -1,5 +1,5 @@
 // Memstore is an object store in one binary: it keeps objects on its own disk
-// and speaks the OpenStack Swift API.
+// and speaks the OpenStack Swift API, SFTP and FTP.
 //
 // This package joins the parts. It is the only place that knows them all:
 // what keeps the bytes, the guard around it, the Store over both, the doors,
