@@ -82,6 +82,11 @@ func (c *call) putContainer() error {
 	if created {
 		return c.done(http.StatusCreated)
 	}
+	if len(m) == 0 { // else Make has changed it
+		if err := c.g.Store.Merge(c.ctx, c.path, nil); err != nil { // Last-Modified is the last PUT or POST
+			return err
+		}
+	}
 	return c.done(http.StatusAccepted)
 }
 

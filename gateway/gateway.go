@@ -220,6 +220,9 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.txid = newTransID(c.begun, r.Header.Get("X-Trans-Id-Extra"), g.TransIDSuffix)
 	c.set("X-Trans-Id", c.txid)
 	c.set("X-Openstack-Request-Id", c.txid)
+	if strings.EqualFold(r.Header.Get("Connection"), "keep-alive") {
+		c.set("Connection", "keep-alive") // said again to those who ask for it in so many words
+	}
 	defer c.end()
 	if len(r.RequestURI) > maxURL {
 		c.err = &refusal{status: http.StatusRequestURITooLong, hangUp: true}

@@ -224,8 +224,37 @@ func (c *call) postObject() error {
 
 // deleteObject removes an object.
 func (c *call) deleteObject() error {
-	if err := c.g.Store.Remove(c.ctx, c.path, storage.Cond{}); err != nil {
+	cond, err := c.ifDeleteAt()
+	if err != nil {
+		return err
+	}
+	if err := c.g.Store.Remove(c.ctx, c.path, cond); err != nil {
 		return err
 	}
 	return c.done(http.StatusNoContent)
+}
+
+// ifDeleteAt is the condition that X-If-Delete-At sets: whoever expires objects
+// by the clock takes away only one that is still to go at that second.
+func (c *call) ifDeleteAt() (storage.Cond, error) {
+	v := c.r.Header.Get("X-If-Delete-At")
+	if v == "" {
+		return storage.Cond{}, nil
+	}
+	at, err := strconv.ParseFloat(v, 64)
+	if err != nil || !(at >= 0) {
+		return storage.Cond{}, c.unlessForbidden(&refusal{status: http.StatusBadRequest, text: "Bad X-If-Delete-At header value"})
+	}
+	in, err := c.g.Store.Stat(c.ctx, c.path)
+	if err != nil {
+		return storage.Cond{}, c.absent(err)
+	}
+	is := 0.0 // of one that is never to go
+	if !in.DeleteAt.IsZero() {
+		is = float64(in.DeleteAt.Unix())
+	}
+	if is != at {
+		return storage.Cond{}, c.unlessForbidden(&refusal{status: http.StatusPreconditionFailed, text: "X-If-Delete-At and X-Delete-At do not match"})
+	}
+	return storage.Cond{Version: in.Version}, nil
 }
