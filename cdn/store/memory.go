@@ -1,0 +1,224 @@
+package store
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// memory decides what stays in memory, by S3-FIFO counted in bytes. Entries
+// come into a small queue (a tenth of the budget) and go from there to the main
+// queue if they were used meanwhile, else out, remembered as a ghost; a ghost
+// that comes again goes to the main queue at once. What reaches the end of the
+// main queue goes round again if it was used since, else out. A use is one
+// atomic store: nothing is moved, and no lock taken, on a hit.
+//
+// One policy serves all shards, so that a budget of few entries is not cut into
+// slices of none.
+type memory struct {
+	s      *Store
+	budget int64
+
+	mu      sync.Mutex // guards all below, and the fields of items but entry and freq
+	used    int64
+	small   fifo
+	main    fifo
+	ghost   ghosts
+	count   int64
+	evicted int64
+}
+
+// An item is an entry's place in memory.
+type item struct {
+	key        Key
+	entry      atomic.Pointer[Entry]
+	freq       atomic.Uint32
+	size       int64 // with overhead
+	prev, next *item
+	queue      *fifo // nil: in none
+}
+
+// itemOverhead is what an entry costs beside its bytes: item, Entry, map slot
+// and the headers of two allocations.
+const itemOverhead = 352
+
+const maxFreq = 3
+
+func (it *item) use() {
+	if f := it.freq.Load(); f < maxFreq {
+		it.freq.CompareAndSwap(f, f+1) // a lost race is a use not counted: no matter
+	}
+}
+
+// fifo is an intrusive queue; new items come in at the front.
+type fifo struct {
+	front, back *item
+	bytes       int64
+}
+
+func (q *fifo) push(it *item) {
+	it.queue, it.prev, it.next = q, nil, q.front
+	if q.front != nil {
+		q.front.prev = it
+	} else {
+		q.back = it
+	}
+	q.front = it
+	q.bytes += it.size
+}
+
+func (q *fifo) remove(it *item) {
+	if it.prev != nil {
+		it.prev.next = it.next
+	} else {
+		q.front = it.next
+	}
+	if it.next != nil {
+		it.next.prev = it.prev
+	} else {
+		q.back = it.prev
+	}
+	it.queue, it.prev, it.next = nil, nil, nil
+	q.bytes -= it.size
+}
+
+func (m *memory) init(s *Store, budget int64) {
+	m.s, m.budget = s, budget
+	m.ghost.init()
+}
+
+// add takes an item that is in its shard's map already; old is the one that it
+// replaces, if any. It returns the items that must leave the maps for it.
+func (m *memory) add(it, old *item) []*item {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	q := &m.small
+	if m.ghost.take(it.key) {
+		q = &m.main
+	}
+	if old != nil && old.queue != nil {
+		if old.queue == &m.main {
+			q = &m.main
+		}
+		it.freq.Store(old.freq.Load())
+		m.unlink(old)
+	}
+	q.push(it)
+	m.used += it.size
+	m.count++
+	return m.shrink()
+}
+
+// shrink makes room until the budget holds.
+func (m *memory) shrink() []*item {
+	var out []*item
+	for m.used+m.ghost.bytes() > m.budget && m.count > 0 {
+		if m.main.back == nil || m.small.bytes > m.budget/10 && m.small.back != nil {
+			it := m.small.back
+			m.small.remove(it)
+			if it.freq.Load() > 0 {
+				it.freq.Store(0)
+				m.main.push(it)
+				continue
+			}
+			m.ghost.add(it.key, it.size, m.budget)
+			out = append(out, it)
+		} else {
+			it := m.main.back
+			m.main.remove(it)
+			if f := it.freq.Load(); f > 0 {
+				it.freq.Store(f - 1)
+				m.main.push(it)
+				continue
+			}
+			out = append(out, it)
+		}
+		m.used -= out[len(out)-1].size
+		m.count--
+		m.evicted++
+	}
+	return out
+}
+
+func (m *memory) unlink(it *item) {
+	if it.queue == nil {
+		return
+	}
+	it.queue.remove(it)
+	m.used -= it.size
+	m.count--
+}
+
+// drop forgets an item.
+func (m *memory) drop(it *item) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unlink(it)
+}
+
+// resize accounts for a new head.
+func (m *memory) resize(it *item, by int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	it.size += by
+	if it.queue != nil {
+		it.queue.bytes += by
+		m.used += by
+	}
+}
+
+func (m *memory) stats(st *Stats) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	st.MemoryEntries, st.MemoryBytes, st.MemoryEvicted = m.count, m.used+m.ghost.bytes(), m.evicted
+}
+
+// ghosts remember keys that left the small queue unused, for as long as a
+// budget's worth of others has not left after them.
+type ghosts struct {
+	index map[Key]uint64 // to its number in the ring
+	ring  []ghost
+	first uint64 // number of the oldest
+	next  uint64
+	held  int64 // bytes that the ghosts stood for
+}
+
+type ghost struct {
+	key  Key
+	size int64
+}
+
+// ghostOverhead is the cost of one ghost: its place in the ring and in the map.
+const ghostOverhead = 24 + 36
+
+func (g *ghosts) init() { g.index = make(map[Key]uint64); g.ring = make([]ghost, 64) }
+
+func (g *ghosts) bytes() int64 { return int64(len(g.index)) * ghostOverhead }
+
+func (g *ghosts) add(k Key, size, budget int64) {
+	if g.next-g.first == uint64(len(g.ring)) {
+		ring := make([]ghost, 2*len(g.ring))
+		for n := g.first; n < g.next; n++ {
+			ring[n%uint64(len(ring))] = g.ring[n%uint64(len(g.ring))]
+		}
+		g.ring = ring
+	}
+	g.ring[g.next%uint64(len(g.ring))] = ghost{k, size}
+	g.index[k] = g.next
+	g.next++
+	g.held += size
+	for g.first < g.next && (g.held > budget || g.bytes() > budget/10) {
+		old := g.ring[g.first%uint64(len(g.ring))]
+		if g.index[old.key] == g.first {
+			delete(g.index, old.key)
+		}
+		g.held -= old.size
+		g.first++
+	}
+}
+
+// take reports whether k is a ghost, and forgets it.
+func (g *ghosts) take(k Key) bool {
+	_, ok := g.index[k]
+	delete(g.index, k)
+	return ok
+}
