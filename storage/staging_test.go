@@ -415,8 +415,13 @@ func TestMoveTree(t *testing.T) {
 			mustPut(t, s, p, p.Object)
 			want_ = append(want_, fmt.Sprintf("b/%04d", i))
 		}
-		told := map[storage.Change]int{}
-		s.Watch(func(c storage.Change) { told[storage.Change{Op: c.Op, Path: c.Path}]++ })
+		var told []storage.Change
+		s.Watch(func(c storage.Change) { told = append(told, c) })
+		heard := func(op storage.Op, p storage.Path) bool { // of the object, or of a tree that it is in
+			return slices.ContainsFunc(told, func(c storage.Change) bool {
+				return c.Op == op && (c.Path == p || c.Tree && c.Path.Parent() == p.Parent() && strings.HasPrefix(p.Object, c.Path.Object))
+			})
+		}
 		if n, err := s.MoveTree(t.Context(), in("pics", "a/"), in("pics", "b/")); n != 1100 || err != nil {
 			t.Fatalf("MoveTree = %d, %v", n, err)
 		}
@@ -432,8 +437,8 @@ func TestMoveTree(t *testing.T) {
 		if got := names("pics"); !slices.Equal(got, want_) {
 			t.Errorf("%d objects are at the new place", len(got))
 		}
-		if len(told) != 2200 || told[storage.Change{Op: storage.OpRemove, Path: in("pics", "a/0007")}] != 1 ||
-			told[storage.Change{Op: storage.OpPut, Path: in("pics", "b/0007")}] != 1 {
+		if len(told) != 2 && len(told) != 2200 || !heard(storage.OpRemove, in("pics", "a/0007")) ||
+			!heard(storage.OpPut, in("pics", "b/0007")) || heard(storage.OpPut, in("pics", "a/0007")) {
 			t.Errorf("the move of 1100 objects was told as %d changes", len(told))
 		}
 		if n, err := s.MoveTree(t.Context(), in("pics", ""), in("images", "")); n != 1100 || err != nil {

@@ -244,6 +244,10 @@ type Change struct {
 	Path    Path
 	Version uint64
 	Time    time.Time
+
+	// Tree says that it happened to all objects whose names begin with the
+	// Path's, or of a container to it and all in it.
+	Tree bool
 }
 
 // An Op is a kind of Change.
@@ -264,6 +268,10 @@ func (o Op) String() string {
 		return "update"
 	case OpRemove:
 		return "remove"
+	case OpStale:
+		return "stale"
+	case OpDrop:
+		return "drop"
 	}
 	return "unknown"
 }

@@ -41,10 +41,14 @@ func (s *Store) Watch(f func(Change)) {
 }
 
 func (s *Store) tell(op Op, p Path, version uint64, at time.Time) {
+	s.spread(Change{Op: op, Path: p, Version: version, Time: at})
+}
+
+func (s *Store) spread(c Change) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, f := range s.watches {
-		f(Change{op, p, version, at})
+		f(c)
 	}
 }
 

@@ -37,7 +37,7 @@ func (s *Store) moveTree(ctx context.Context, from, to Path) (int64, error) {
 		n, err := m.MoveTree(ctx, from, to)
 		if !errors.Is(err, errors.ErrUnsupported) {
 			if err == nil {
-				s.tellTree(ctx, from, to)
+				s.tellTree(from, to)
 			}
 			return n, err
 		}
@@ -86,32 +86,12 @@ func (s *Store) survey(ctx context.Context, from, to Path) error {
 	return nil
 }
 
-// tellTree tells of each object that moved, and of containers that did.
-func (s *Store) tellTree(ctx context.Context, from, to Path) {
-	s.mu.RLock()
-	nobody := len(s.watches) == 0
-	s.mu.RUnlock()
-	if nobody {
-		return
-	}
-	// The move is made, so that its telling must not end with the request.
-	ctx = ownEyes(context.WithoutCancel(ctx))
+// tellTree tells of a tree that moved, and not of each object in it: that would
+// take a listing, by which time it may have moved on.
+func (s *Store) tellTree(from, to Path) {
 	at := time.Now()
-	if to.IsContainer() {
-		s.tell(OpPut, to, 0, at)
-	}
-	for in, err := range s.b.List(ctx, Path{Account: to.Account, Container: to.Container}, Query{Prefix: to.Object}) {
-		if err != nil {
-			break
-		}
-		old := from
-		old.Object += in.Path.Object[len(to.Object):]
-		s.tell(OpPut, in.Path, in.Version, at)
-		s.tell(OpRemove, old, in.Version, at)
-	}
-	if from.IsContainer() {
-		s.tell(OpRemove, from, 0, at)
-	}
+	s.spread(Change{Op: OpPut, Path: to, Time: at, Tree: true})
+	s.spread(Change{Op: OpRemove, Path: from, Time: at, Tree: true})
 }
 
 // moveContainer makes a container like from and moves everything there.

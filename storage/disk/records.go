@@ -245,8 +245,15 @@ func decodeState(b []byte) (s state, err error) {
 	return s, d.end()
 }
 
+// opTree marks an operation on all that begins with the path.
+const opTree = 0x80
+
 func encodeChange(c *storage.Change) []byte {
-	b := []byte{recordVersion, byte(c.Op)}
+	op := byte(c.Op)
+	if c.Tree {
+		op |= opTree
+	}
+	b := []byte{recordVersion, op}
 	b = binary.AppendVarint(b, ticks(c.Time))
 	b = appendString(b, c.Path.Account)
 	b = appendString(b, c.Path.Container)
@@ -255,7 +262,9 @@ func encodeChange(c *storage.Change) []byte {
 
 func decodeChange(b []byte) (c storage.Change, err error) {
 	d := decode(b)
-	c.Op, c.Time = storage.Op(d.byte()), tickTime(d.varint())
+	op := d.byte()
+	c.Op, c.Tree = storage.Op(op&^opTree), op&opTree != 0
+	c.Time = tickTime(d.varint())
 	c.Path = storage.Path{Account: d.string(), Container: d.string(), Object: d.string()}
 	return c, d.end()
 }

@@ -70,6 +70,10 @@ func TestRecordsComeBack(t *testing.T) {
 	if got, err := decodeChange(encodeChange(&c)); err != nil || got != c {
 		t.Errorf("change comes back as %+v, %v", got, err)
 	}
+	c.Op, c.Tree = storage.OpDrop, true
+	if got, err := decodeChange(encodeChange(&c)); err != nil || got != c {
+		t.Errorf("announcement comes back as %+v, %v", got, err)
+	}
 	k := someStage()
 	if got, err := decodeStage(k.encode()); err != nil || !reflect.DeepEqual(&got, k) {
 		t.Errorf("kept stage comes back as %+v, %v", got, err)

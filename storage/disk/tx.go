@@ -281,10 +281,16 @@ func (t *tx) removeRow(c *draft, p storage.Path, r *row) error {
 
 // log enters a change into the journal and returns its version.
 func (t *tx) log(op storage.Op, p storage.Path) uint64 {
-	t.state.version++
-	c := storage.Change{Op: op, Path: p, Version: t.state.version, Time: tickTime(max(t.state.clock, ticks(time.Now())))}
-	t.batch.Set(idKey(tableJournal, c.Version), encodeChange(&c), nil)
+	c := storage.Change{Op: op, Path: p}
+	t.enter(&c)
 	return c.Version
+}
+
+// enter gives a change its version and time, and enters it into the journal.
+func (t *tx) enter(c *storage.Change) {
+	t.state.version++
+	c.Version, c.Time = t.state.version, tickTime(max(t.state.clock, ticks(time.Now())))
+	t.batch.Set(idKey(tableJournal, c.Version), encodeChange(c), nil)
 }
 
 // blob returns the record of a blob; nil if there is none, which is damage.
