@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"memstore.dev/memstore/internal/door"
 )
 
 // A verb is what the server knows of one command.
@@ -122,8 +124,8 @@ func (c *session) act(cmd command) {
 		}()
 	}
 	if c.lib == nil {
-		if c.said++; c.said > limit(c.srv.MaxLoginCommands, 30) {
-			c.cut("too many commands without a login")
+		if c.said++; c.said > door.Limit(c.srv.MaxLoginCommands, 30) {
+			c.Cut("too many commands without a login")
 			return
 		}
 	}
@@ -150,7 +152,7 @@ func (c *session) act(cmd command) {
 
 func (c *session) quit(command) {
 	c.reply(221, "goodbye")
-	c.cut("connection closed")
+	c.Cut("connection closed")
 }
 
 func (c *session) introduce(cmd command) {
@@ -311,7 +313,7 @@ func (c *session) available(cmd command) {
 func (c *session) deny(cmd command, err error) {
 	no, known := toRefusal(err)
 	if !known {
-		c.log.Error("ftp: request failed", "verb", cmd.verb, "path", cmd.arg, "err", err)
+		c.Log.Error("ftp: request failed", "verb", cmd.verb, "path", cmd.arg, "err", err)
 	}
 	c.refuse(no)
 }
@@ -375,8 +377,8 @@ func (c *session) passive(cmd command) {
 		return
 	}
 	var err error
-	if c.publicAddr, err = c.srv.publicAddr(c.ctx, addrOf(c.remote), c.nc.LocalAddr()); err != nil {
-		c.log.Warn("ftp: PASV", "err", err)
+	if c.publicAddr, err = c.srv.publicAddr(c.ctx, door.AddrOf(c.Remote), c.Conn.LocalAddr()); err != nil {
+		c.Log.Warn("ftp: PASV", "err", err)
 		c.reply(425, "there is no IPv4 address to name: use EPSV")
 		return
 	}
@@ -385,7 +387,7 @@ func (c *session) passive(cmd command) {
 
 func (c *session) extendedPassive(cmd command) {
 	local := "2"
-	if addrOf(c.nc.LocalAddr()).Is4() {
+	if door.AddrOf(c.Conn.LocalAddr()).Is4() {
 		local = "1"
 	}
 	switch {

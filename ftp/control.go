@@ -148,8 +148,8 @@ func (c *session) details(code int, first string, lines []string, last string) {
 func (c *session) refuse(r *refusal) { c.reply(r.code, r.text) }
 
 func (c *session) write(text string) {
-	c.nc.SetWriteDeadline(time.Now().Add(replyTimeout))
+	c.Conn.SetWriteDeadline(time.Now().Add(replyTimeout))
 	if _, err := io.WriteString(c.conn, text); err != nil {
-		c.cut("client does not listen")
+		c.Cut("client does not listen")
 	}
 }

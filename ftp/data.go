@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"memstore.dev/memstore/internal/door"
 )
 
 // A dataListener awaits the data connection that PASV or EPSV announced. It
@@ -35,15 +37,15 @@ func (l *dataListener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		conn := nc
-		if l.c.srv.proxied(nc.RemoteAddr()) && l.c.throughProxy {
-			if conn, err = throughProxy(nc); err != nil {
+		if l.c.Proxied && door.Proxied(nc.RemoteAddr(), l.c.srv.Proxies) {
+			if conn, err = door.ThroughProxy(nc); err != nil {
 				nc.Close()
-				l.c.log.Debug("ftp: data connection refused", "from", addrString(nc.RemoteAddr()), "err", err)
+				l.c.Log.Debug("ftp: data connection refused", "from", door.AddrString(nc.RemoteAddr()), "err", err)
 				continue
 			}
 		}
-		if addrOf(conn.RemoteAddr()) != addrOf(l.c.remote) {
-			l.c.log.Warn("ftp: data connection refused", "from", addrString(conn.RemoteAddr()), "err", "another address than the client's")
+		if door.AddrOf(conn.RemoteAddr()) != door.AddrOf(l.c.Remote) {
+			l.c.Log.Warn("ftp: data connection refused", "from", door.AddrString(conn.RemoteAddr()), "err", "another address than the client's")
 			conn.Close()
 			continue
 		}

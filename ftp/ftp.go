@@ -14,20 +14,18 @@
 package ftp
 
 import (
-	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/spf13/afero"
+
+	"memstore.dev/memstore/internal/door"
 )
 
 // A Server serves FTP. It needs Password; the zero value of everything else is
@@ -129,16 +127,9 @@ type Server struct {
 	// and those of one user. Defaults 10,000, 256 and 256.
 	MaxConns, MaxConnsPerAddress, MaxConnsPerUser int
 
-	mu        sync.Mutex // guards what follows
-	listeners map[net.Listener]struct{}
-	sessions  map[*session]struct{}
-	wg        sync.WaitGroup // one per connection
-
-	closing atomic.Bool // set with mu held
-
-	gate  gate
-	ports ports
-	names resolver
+	keeper door.Keeper
+	ports  ports
+	names  resolver
 
 	tlsOnce   sync.Once
 	tlsConfig *tls.Config // TLS, made fit for this protocol; the same for all connections
@@ -203,30 +194,21 @@ func (s *Server) Serve(l net.Listener) error {
 	if p := s.Passive; p != (PortRange{}) && (p.First < 1 || p.Last > 65535 || p.First > p.Last) {
 		return errors.New("ftp: the range of passive ports is none")
 	}
-	if !s.track(l) {
+	err := s.keeper.Serve(l, s.rules(), func(v *door.Visit) door.Visitor { return newSession(s, v) })
+	if errors.Is(err, door.ErrClosed) {
 		return ErrServerClosed
 	}
-	defer s.untrack(l)
+	return err
+}
 
-	pause := 5 * time.Millisecond
-	for {
-		nc, err := l.Accept()
-		if err != nil {
-			if s.closing.Load() {
-				return ErrServerClosed
-			}
-			// Out of descriptors, most likely: they come back as clients leave.
-			//lint:ignore SA1019 it tells here what net/http goes by, too
-			if ne, ok := errors.AsType[net.Error](err); ok && ne.Temporary() {
-				s.log().Error("ftp: accept failed", "err", err, "retry", pause)
-				time.Sleep(pause)
-				pause = min(2*pause, time.Second)
-				continue
-			}
-			return err
-		}
-		pause = 5 * time.Millisecond
-		s.welcome(nc)
+// rules are the server's settings, as far as every door has them.
+func (s *Server) rules() *door.Rules {
+	return &door.Rules{
+		Name: "ftp", Log: s.log(), Admit: s.Admit, Proxies: s.Proxies, NewID: s.NewID,
+		Connect: s.Hooks.Connect, Disconnect: s.Hooks.Disconnect, Operation: s.Hooks.Operation,
+		Known:         func(err error) bool { _, known := toRefusal(err); return known },
+		MaxHandshakes: s.MaxHandshakes, MaxConns: s.MaxConns,
+		MaxConnsPerAddress: s.MaxConnsPerAddress, MaxConnsPerUser: s.MaxConnsPerUser,
 	}
 }
 
@@ -234,151 +216,22 @@ func (s *Server) Serve(l net.Listener) error {
 // command under way. When ctx ends it cuts those that remain, which is told to
 // their files as TransferError, and returns the error of ctx. Either way no
 // connection is left when Shutdown returns.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	s.closing.Store(true)
-	for l := range s.listeners {
-		l.Close()
-	}
-	for c := range s.sessions {
-		c.leaveWhenQuiet()
-	}
-	s.mu.Unlock()
-
-	gone := make(chan struct{})
-	go func() { s.wg.Wait(); close(gone) }()
-	select {
-	case <-gone:
-		return nil
-	case <-ctx.Done():
-		s.Disconnect(func(Session) bool { return true })
-		<-gone
-		return ctx.Err()
-	}
-}
+func (s *Server) Shutdown(ctx context.Context) error { return s.keeper.Shutdown(ctx) }
 
 // A Session describes a connection that is logged in.
-type Session struct {
-	ID     string
-	User   string
-	Remote net.Addr
-	Client string
-	Since  time.Time
-}
+type Session = door.Session
 
 // Sessions are the connections that are logged in at this moment, in no order.
-func (s *Server) Sessions() []Session {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var list []Session
-	for c := range s.sessions {
-		if d, ok := c.describe(); ok {
-			list = append(list, d)
-		}
-	}
-	return list
-}
+func (s *Server) Sessions() []Session { return s.keeper.Sessions() }
 
 // Disconnect cuts the connections that match, and says how many those were. It
 // cuts those that are still logging in as well, as a Session that says only
 // where they come from, but does not count them.
-func (s *Server) Disconnect(match func(Session) bool) int {
-	s.mu.Lock()
-	var cut []*session
-	n := 0
-	for c := range s.sessions {
-		d, in := c.describe()
-		if match(d) {
-			cut = append(cut, c)
-			if in {
-				n++
-			}
-		}
-	}
-	s.mu.Unlock()
-	for _, c := range cut {
-		c.cut("disconnected")
-	}
-	return n
-}
-
-// welcome starts to serve a connection, unless the server is closing.
-func (s *Server) welcome(nc net.Conn) {
-	c := newSession(s, nc)
-	s.mu.Lock()
-	if s.closing.Load() {
-		s.mu.Unlock()
-		nc.Close()
-		return
-	}
-	if s.sessions == nil {
-		s.sessions = make(map[*session]struct{})
-	}
-	s.sessions[c] = struct{}{}
-	s.wg.Add(1)
-	s.mu.Unlock()
-
-	go func() {
-		defer s.wg.Done()
-		defer func() {
-			s.mu.Lock()
-			delete(s.sessions, c)
-			s.mu.Unlock()
-		}()
-		c.serve()
-	}()
-}
-
-func (s *Server) track(l net.Listener) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing.Load() {
-		return false
-	}
-	if s.listeners == nil {
-		s.listeners = make(map[net.Listener]struct{})
-	}
-	s.listeners[l] = struct{}{}
-	return true
-}
-
-func (s *Server) untrack(l net.Listener) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.listeners, l)
-}
+func (s *Server) Disconnect(match func(Session) bool) int { return s.keeper.Disconnect(match) }
 
 func (s *Server) log() *slog.Logger {
 	if s.Log != nil {
 		return s.Log
 	}
 	return slog.Default()
-}
-
-func (s *Server) newID() string {
-	if s.NewID != nil {
-		return s.NewID()
-	}
-	var b [8]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
-}
-
-// limit is n, or its default if it is zero; a negative n is no limit at all.
-func limit(n, standard int) int {
-	switch {
-	case n == 0:
-		return standard
-	case n < 0:
-		return 1<<31 - 1
-	}
-	return n
-}
-
-// span is d, or its default if it is zero, or fifty years if it is negative.
-func span(d, standard time.Duration) time.Duration {
-	if d < 0 {
-		return 50 * 365 * 24 * time.Hour
-	}
-	return cmp.Or(d, standard)
 }

@@ -255,9 +255,7 @@ func TestConnectionsThatNeverLogIn(t *testing.T) {
 		t.Errorf("a login takes %v", took)
 	}
 	t.Logf("a login takes %v", took)
-	b.gate.mu.Lock()
-	defer b.gate.mu.Unlock()
-	if n := len(b.gate.entering); n > 64 {
+	if n, _ := b.keeper.Counts(); n > 64 {
 		t.Errorf("%d connections are logging in, want at most 64", n)
 	}
 }
@@ -387,61 +385,5 @@ func TestPorts(t *testing.T) {
 	p.give(105)
 	if port, _, ok := g.FetchNext(); !ok || port != 105 {
 		t.Errorf("FetchNext = %d, %v; want 105", port, ok)
-	}
-}
-
-func TestGateEvictsTheLeastDeserving(t *testing.T) {
-	began := time.Now()
-	at := func(ip string) *session {
-		began = began.Add(time.Millisecond)
-		server, client := net.Pipe()
-		t.Cleanup(func() { server.Close(); client.Close() })
-		remote := &net.TCPAddr{IP: net.ParseIP(ip)}
-		c := newSession(&Server{}, server)
-		t.Cleanup(c.cancel)
-		c.remote, c.source, c.began = remote, sourceOf(remote), began
-		return c
-	}
-	var g gate
-	judged, lone, first, second := at("10.0.0.1"), at("10.0.0.2"), at("10.0.0.3"), at("10.0.0.3")
-	for _, c := range []*session{judged, lone, first, second} {
-		if !g.enter(c, 4, 100) {
-			t.Fatal("no place")
-		}
-	}
-	g.judge(judged, true)
-	newcomer := at("10.0.1.1")
-	for i, want := range []*session{first, lone, second} {
-		if !g.enter(newcomer, 4, 100) {
-			t.Fatalf("newcomer %d was turned away", i)
-		}
-		g.judge(newcomer, true)
-		newcomer = at(fmt.Sprintf("10.0.1.%d", i+2))
-		if !want.over() {
-			t.Errorf("eviction %d took another one", i)
-		}
-	}
-	if g.enter(newcomer, 4, 100) {
-		t.Error("there was a place although everybody is being judged")
-	}
-	if judged.over() {
-		t.Error("one that was being judged had to go")
-	}
-}
-
-func TestSourceOf(t *testing.T) {
-	for addr, want := range map[string]string{
-		"192.0.2.7:21": "192.0.2.7/32", "[::ffff:192.0.2.7]:21": "192.0.2.7/32", "[2001:db8:1:2:3::4]:999": "2001:db8:1:2::/64",
-	} {
-		tcp, err := net.ResolveTCPAddr("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := sourceOf(tcp).String(); got != want {
-			t.Errorf("sourceOf(%s) = %s, want %s", addr, got, want)
-		}
-	}
-	if got := sourceOf(&net.UnixAddr{Name: "x"}); got.IsValid() {
-		t.Errorf("sourceOf a socket = %v", got)
 	}
 }

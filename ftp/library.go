@@ -13,6 +13,8 @@ import (
 	"time"
 
 	ftpserver "github.com/fclairamb/ftpserverlib"
+
+	"memstore.dev/memstore/internal/door"
 )
 
 // A library is one client's ftpserverlib, and the control connection that it
@@ -47,7 +49,7 @@ func (r reply) final() bool { return r.code >= 200 }
 
 func newLibrary(c *session) (*library, error) {
 	l := &library{
-		c: c, address: c.nc.LocalAddr(), remote: c.remote,
+		c: c, address: c.Conn.LocalAddr(), remote: c.Remote,
 		lines: make(chan string), replies: make(chan reply, 4),
 		stop: make(chan struct{}), gone: make(chan struct{}),
 	}
@@ -201,7 +203,7 @@ func (d driver) GetSettings() (*ftpserver.Settings, error) {
 	settings := &ftpserver.Settings{
 		Listener:               onlyListener(d),
 		IdleTimeout:            -1, // the session looks to that
-		ConnectionTimeout:      max(1, int(span(s.ConnectTimeout, 10*time.Second).Seconds())),
+		ConnectionTimeout:      max(1, int(door.Span(s.ConnectTimeout, 10*time.Second).Seconds())),
 		DisableActiveMode:      true,
 		DisableSite:            true,
 		DisableLISTArgs:        true,

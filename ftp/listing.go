@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/afero"
+
+	"memstore.dev/memstore/internal/door"
 )
 
 // listingPage is how many entries of a directory are held at a time.
@@ -227,7 +229,7 @@ var errEnough = errors.New("enough")
 
 // status tells of the connection, and of a transfer that is under way.
 func (c *session) status() {
-	lines := []string{"connected from " + addrString(c.remote), "logged in as " + c.user}
+	lines := []string{"connected from " + door.AddrString(c.Remote), "logged in as " + c.user}
 	if c.secured.Load() {
 		lines = append(lines, "TLS is spoken")
 	}

@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"time"
+
+	"memstore.dev/memstore/internal/door"
 )
 
 // handshakeTimeout is how long TLS may take to be agreed upon.
@@ -29,13 +31,13 @@ func (s *Server) config() *tls.Config {
 
 // secure begins to speak TLS on the control connection.
 func (c *session) secure() error {
-	t, under := newTLS(c.nc, c.srv.config())
-	c.nc.SetDeadline(time.Now().Add(handshakeTimeout))
+	t, under := newTLS(c.Conn, c.srv.config())
+	c.Conn.SetDeadline(time.Now().Add(handshakeTimeout))
 	if err := t.Handshake(); err != nil {
 		return err
 	}
 	under.agreed = true
-	c.nc.SetDeadline(time.Time{})
+	c.Conn.SetDeadline(time.Time{})
 	c.conn = t
 	c.secured.Store(true)
 	return nil
@@ -56,13 +58,13 @@ func (c *session) auth(cmd command) {
 		// Commands that somebody on the way put in would be carried out as though
 		// they had come by TLS.
 		c.reply(421, "nothing may follow AUTH before TLS")
-		c.cut("commands behind AUTH")
+		c.Cut("commands behind AUTH")
 	default:
 		c.reply(234, "TLS may begin")
 		c.name = ""
 		if err := c.secure(); err != nil {
-			c.log.Debug("ftp: no TLS", "err", err)
-			c.cut("no TLS")
+			c.Log.Debug("ftp: no TLS", "err", err)
+			c.Cut("no TLS")
 		}
 	}
 }
@@ -95,7 +97,7 @@ func (c *session) mayLogIn() bool {
 	case c.srv.RequireTLS == RequireNever:
 		return true
 	}
-	return !c.throughProxy && addrOf(c.remote).IsLoopback()
+	return !c.Proxied && door.AddrOf(c.Remote).IsLoopback()
 }
 
 var errClear = &refusal{530, "passwords are taken over TLS only: AUTH TLS comes first"}
@@ -124,35 +126,35 @@ func (c *session) password(cmd command) {
 		c.reply(503, "USER comes first")
 		return
 	}
-	a := Attempt{ID: c.id, User: c.name, Remote: c.remote, Local: c.nc.LocalAddr(), Client: c.client, TLS: c.secured.Load()}
+	a := Attempt{ID: c.ID, User: c.name, Remote: c.Remote, Local: c.Conn.LocalAddr(), Client: c.client, TLS: c.secured.Load()}
 	c.name = ""
 	err := c.enter(a, cmd.arg)
-	full := errors.Is(err, errFull) || errors.Is(err, errFullAddress) || errors.Is(err, errFullUser)
+	full := errors.Is(err, door.ErrFull)
 	if f := c.srv.Hooks.Login; f != nil {
 		f(a, err)
 	}
 	if err != nil {
-		c.log.Warn("ftp: login", "user", a.User, "client", a.Client, "tls", a.TLS, "outcome", "refused", "err", err)
+		c.Log.Warn("ftp: login", "user", a.User, "client", a.Client, "tls", a.TLS, "outcome", "refused", "err", err)
 	}
 	switch {
 	case err == nil:
-		c.log = c.log.With("user", c.user)
-		c.log.Info("ftp: login", "client", a.Client, "tls", a.TLS, "outcome", "ok")
+		c.Log = c.Log.With("user", c.user)
+		c.Log.Info("ftp: login", "client", a.Client, "tls", a.TLS, "outcome", "ok")
 		c.reply(230, "welcome")
 	case full:
-		c.cut(err.Error())
+		c.Cut(err.Error())
 	default:
 		c.reply(530, "login refused")
-		if c.failures++; c.failures >= limit(c.srv.MaxAuthTries, 3) {
-			c.cut("too many failed logins")
+		if c.failures++; c.failures >= door.Limit(c.srv.MaxAuthTries, 3) {
+			c.Cut("too many failed logins")
 		}
 	}
 }
 
 // enter judges an attempt, and opens what it brings.
 func (c *session) enter(a Attempt, password string) (err error) {
-	c.srv.gate.judge(c, true)
-	defer c.srv.gate.judge(c, false)
+	c.Reach(door.Judging)
+	defer c.Reach(door.Asking)
 	login, err := c.judgeLogin(a, password)
 	if err != nil {
 		return err
@@ -161,16 +163,14 @@ func (c *session) enter(a Attempt, password string) (err error) {
 		return errors.New("login without a filesystem")
 	}
 	user := cmp.Or(login.User, a.User)
-	s := c.srv
-	if err := s.gate.admit(c, user, limit(s.MaxConns, 10_000), limit(s.MaxConnsPerAddress, 256), limit(s.MaxConnsPerUser, 256)); err != nil {
+	if err := c.Admit(user); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	c.login, c.user, c.in = login, user, true
-	c.mu.Unlock()
+	c.login, c.user = login, user
+	c.Enter(user, c.client)
 	lib, err := newLibrary(c)
 	if err != nil {
-		c.cut("internal error")
+		c.Cut("internal error")
 		return err
 	}
 	c.lib = lib
@@ -180,7 +180,7 @@ func (c *session) enter(a Attempt, password string) (err error) {
 			err = errors.New("the library does not let its session in")
 		}
 		if err != nil {
-			c.cut("internal error")
+			c.Cut("internal error")
 			return err
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"memstore.dev/memstore/internal/door"
 )
 
 func clientTLS() *tls.Config {
@@ -136,7 +138,7 @@ func TestPasswordsInTheClear(t *testing.T) {
 		{"192.0.2.1", RequireForPasswords, false, false}, {"192.0.2.1", RequireForPasswords, true, true},
 		{"192.0.2.1", RequireNever, false, true}, {"127.0.0.1", RequireAlways, false, false}, {"127.0.0.1", RequireAlways, true, true},
 	} {
-		c := &session{srv: &Server{RequireTLS: tt.require}, remote: &net.TCPAddr{IP: net.ParseIP(tt.remote)}}
+		c := &session{srv: &Server{RequireTLS: tt.require}, Visit: &door.Visit{Remote: &net.TCPAddr{IP: net.ParseIP(tt.remote)}}}
 		c.secured.Store(tt.secured)
 		if got := c.mayLogIn(); got != tt.want {
 			t.Errorf("%+v: %v", tt, got)
@@ -346,7 +348,7 @@ func TestProxies(t *testing.T) {
 	c.secure(clientTLS())
 	c.want("USER "+testUser, 331)
 	c.want("PASS "+testPassword, 230)
-	if s := b.Sessions(); len(s) != 1 || addrOf(s[0].Remote).String() != "192.0.2.7" {
+	if s := b.Sessions(); len(s) != 1 || door.AddrOf(s[0].Remote).String() != "192.0.2.7" {
 		t.Errorf("sessions = %+v", s)
 	}
 	// Data connections come through the proxy, too. One without its header, and

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"memstore.dev/memstore/internal/door"
 )
 
 // ports hands out the ports of a range for data connections: one at random that
@@ -56,7 +58,9 @@ func (p *ports) take(port int) {
 func (p *ports) give(port int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	decrement(p.taken, port)
+	if p.taken[port]--; p.taken[port] <= 0 {
+		delete(p.taken, port)
+	}
 }
 
 // publicAddr is what a client is told to connect to by PASV.
@@ -67,7 +71,7 @@ func (s *Server) publicAddr(ctx context.Context, remote netip.Addr, local net.Ad
 			public, narrowest = name, network.Bits()
 		}
 	}
-	ip := addrOf(local)
+	ip := door.AddrOf(local)
 	if public != "" {
 		var err error
 		if ip, err = s.names.lookup(ctx, public); err != nil {

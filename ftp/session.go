@@ -3,15 +3,15 @@ package ftp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"memstore.dev/memstore/internal/door"
 )
 
 // grace is how long a session that was cut waits for the filesystem before it
@@ -25,16 +25,8 @@ const farewell = time.Second
 // reads what the client says, and one, serve's, acts on it; that one owns
 // whatever is not said to belong to others.
 type session struct {
-	srv    *Server
-	nc     net.Conn
-	began  time.Time
-	id     string
-	remote net.Addr
-	source netip.Prefix
-	log    *slog.Logger
-
-	judging bool    // its password is; guarded by gate.mu
-	counted *string // the user it is counted under; guarded by gate.mu
+	*door.Visit
+	srv *Server
 
 	// The context lives as long as the session and everything it has open:
 	// it is what a login's filesystem may live by.
@@ -47,18 +39,16 @@ type session struct {
 	quiet    chan struct{} // has an element when it shall end once nothing is under way
 
 	mu     sync.Mutex // guards what follows
-	in     bool       // logged in; user and client do not change any more
 	closed bool
 	why    string        // why it was cut
 	data   *dataListener // the latest
 	fault  error         // what the filesystem said of the command under way
 
-	conn         net.Conn // nc, or TLS over it
-	throughProxy bool
-	secured      atomic.Bool // TLS on the control connection
-	private      bool        // TLS on data connections
-	extended     bool        // EPSV ALL was said
-	dataTimeout  time.Duration
+	conn        net.Conn    // Conn, or TLS over it
+	secured     atomic.Bool // TLS on the control connection
+	private     bool        // TLS on data connections
+	extended    bool        // EPSV ALL was said
+	dataTimeout time.Duration
 
 	name      string // as USER gave it
 	user      string
@@ -79,63 +69,37 @@ type session struct {
 	fresh      bool           // for the library, while it answers STOU
 	open       sync.WaitGroup // one for each file that the library has open
 	jobs       sync.WaitGroup // one for each job
-	operations atomic.Uint64
 }
 
-func newSession(s *Server, nc net.Conn) *session {
+func newSession(s *Server, v *door.Visit) *session {
 	c := &session{
-		srv: s, nc: nc, conn: nc, began: time.Now(), remote: nc.RemoteAddr(),
+		Visit: v, srv: s,
 		commands: make(chan command, maxHeld), resume: make(chan net.Conn),
 		gone: make(chan struct{}), quiet: make(chan struct{}, 1),
-		dataTimeout: span(s.DataTimeout, time.Minute), announced: -1, facts: allFacts,
+		dataTimeout: door.Span(s.DataTimeout, time.Minute), announced: -1, facts: allFacts,
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
 
-// serve is the whole life of the session.
-func (c *session) serve() {
+// Serve is the whole life of the session.
+func (c *session) Serve() {
 	defer c.cancel()
-	defer c.nc.Close()
-	defer c.cut("connection closed")
+	defer c.HangUp()
+	defer c.Cut("connection closed")
 	defer c.rescue()
-	if c.srv.proxied(c.nc.RemoteAddr()) {
-		nc, err := throughProxy(c.nc)
-		if err != nil {
-			c.srv.log().Debug("ftp: connection refused", "from", addrString(c.nc.RemoteAddr()), "err", err)
-			return
-		}
-		c.mu.Lock()
-		c.nc, c.conn, c.remote, c.throughProxy = nc, nc, nc.RemoteAddr(), true
-		c.mu.Unlock()
-	}
-	c.mu.Lock()
-	c.id, c.source = c.srv.newID(), sourceOf(c.remote)
-	c.mu.Unlock()
-	c.log = c.srv.log().With("txid", c.id, "door", "ftp", "from", addrString(c.remote))
-	if admit := c.srv.Admit; admit != nil {
-		if err := admit(c.remote); err != nil {
-			c.log.Debug("ftp: connection refused", "err", err)
-			return
-		}
-	}
-	if !c.srv.gate.enter(c, limit(c.srv.MaxHandshakes, 64), limit(c.srv.MaxConns, 10_000)) {
-		c.log.Warn("ftp: connection refused", "err", errFull)
-		if !c.srv.Implicit {
-			c.reply(421, errFull.Error())
+	err := c.Arrive()
+	c.conn = c.Conn
+	if err != nil {
+		if errors.Is(err, door.ErrFull) && !c.srv.Implicit {
+			c.reply(421, err.Error())
 		}
 		return
 	}
-	defer c.srv.gate.leave(c)
-	if f := c.srv.Hooks.Connect; f != nil {
-		f(c.remote)
-	}
-	if f := c.srv.Hooks.Disconnect; f != nil {
-		defer f(c.remote)
-	}
+	defer c.Leave()
 	if c.srv.Implicit {
 		if err := c.secure(); err != nil {
-			c.log.Debug("ftp: no TLS", "err", err)
+			c.Log.Debug("ftp: no TLS", "err", err)
 			return
 		}
 		c.private = true
@@ -155,11 +119,11 @@ func (c *session) serve() {
 
 // end waits for everything that the session has begun.
 func (c *session) end(reading *sync.WaitGroup) {
-	c.cut("connection closed")
+	c.Cut("connection closed")
 	if why := c.whyCut(); why != "connection closed" {
 		c.reply(421, why)
 	}
-	c.nc.Close()
+	c.HangUp()
 	c.abortData()
 	if c.task != nil && c.task.cancel != nil {
 		c.task.cancel()
@@ -169,15 +133,15 @@ func (c *session) end(reading *sync.WaitGroup) {
 	if c.lib != nil {
 		c.lib.end()
 		c.open.Wait()
-		c.log.Info("ftp: session ended", "seconds", time.Since(c.began).Seconds(), "reason", c.whyCut())
+		c.Log.Info("ftp: session ended", "seconds", time.Since(c.Began).Seconds(), "reason", c.whyCut())
 	}
 }
 
 // converse answers the client until the session ends.
 func (c *session) converse() {
-	deadline := time.NewTimer(span(c.srv.LoginTimeout, time.Minute))
+	deadline := time.NewTimer(door.Span(c.srv.LoginTimeout, time.Minute))
 	defer deadline.Stop()
-	idle := span(c.srv.IdleTimeout, 15*time.Minute)
+	idle := door.Span(c.srv.IdleTimeout, 15*time.Minute)
 	leaving, ended := false, false
 	for {
 		// Next is what the client has sent ahead.
@@ -188,7 +152,7 @@ func (c *session) converse() {
 		}
 		if c.over() || c.task == nil && (leaving || ended) {
 			if leaving && !ended {
-				c.cut("the server is shutting down")
+				c.Cut("the server is shutting down")
 			}
 			return
 		}
@@ -213,7 +177,7 @@ func (c *session) converse() {
 				return
 			case cmd.err != nil:
 				if !errors.Is(cmd.err, io.EOF) {
-					c.log.Debug("ftp: connection lost", "err", cmd.err)
+					c.Log.Debug("ftp: connection lost", "err", cmd.err)
 				}
 				ended = true
 			default:
@@ -223,21 +187,21 @@ func (c *session) converse() {
 				if c.task.transfer {
 					return
 				}
-				patience := time.AfterFunc(grace, func() { c.cut("connection closed") })
+				patience := time.AfterFunc(grace, func() { c.Cut("connection closed") })
 				defer patience.Stop()
 			}
 		case r := <-replies:
 			c.hearLibrary(r)
 		case <-libGone:
-			c.log.Error("ftp: the library ended its session")
-			c.cut("internal error")
+			c.Log.Error("ftp: the library ended its session")
+			c.Cut("internal error")
 		case <-done:
-			c.cut("the login has ended")
+			c.Cut("the login has ended")
 		case <-c.quiet:
 			leaving = true
 		case <-deadline.C:
 			if c.task == nil {
-				c.cut("timeout")
+				c.Cut("timeout")
 			}
 		case <-c.gone:
 		}
@@ -314,8 +278,8 @@ func (c *session) abortData() {
 	}
 }
 
-// cut ends the session from outside, or inside. The first reason counts.
-func (c *session) cut(why string) {
+// Cut ends the session from outside, or inside. The first reason counts.
+func (c *session) Cut(why string) {
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
@@ -323,14 +287,13 @@ func (c *session) cut(why string) {
 	}
 	c.closed, c.why = true, why
 	close(c.gone)
-	nc := c.nc
 	c.mu.Unlock()
 	c.abortData()
 	// What is under way in the filesystem may finish; what hangs in it is told to
 	// give up.
 	giveUp := time.AfterFunc(grace, c.cancel)
 	// serve says farewell, unless it is held up by a client that does not read.
-	hangUp := time.AfterFunc(farewell, func() { nc.Close() })
+	hangUp := time.AfterFunc(farewell, c.HangUp)
 	context.AfterFunc(c.ctx, func() { giveUp.Stop(); hangUp.Stop() }) // it is over
 }
 
@@ -343,8 +306,8 @@ func (c *session) over() bool {
 	}
 }
 
-// leaveWhenQuiet ends the session as soon as nothing is under way.
-func (c *session) leaveWhenQuiet() {
+// LeaveWhenQuiet ends the session as soon as nothing is under way.
+func (c *session) LeaveWhenQuiet() {
 	select {
 	case c.quiet <- struct{}{}:
 	default:
@@ -357,20 +320,6 @@ func (c *session) whyCut() string {
 	return c.why
 }
 
-func (c *session) describe() (d Session, in bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	d = Session{ID: c.id, Remote: c.remote}
-	if c.in {
-		d.User, d.Client, d.Since = c.user, c.client, c.began
-	}
-	return d, c.in
-}
-
-func (c *session) operationID() string {
-	return fmt.Sprintf("%s-%d", c.id, c.operations.Add(1))
-}
-
 // rescue keeps a panic from ending the process.
 func (c *session) rescue() {
 	if p := recover(); p != nil {
@@ -379,7 +328,7 @@ func (c *session) rescue() {
 }
 
 func (c *session) panicked(p any) {
-	c.srv.log().Error("ftp: panic", "txid", c.id, "panic", p, "stack", string(debug.Stack()))
+	c.srv.log().Error("ftp: panic", "txid", c.ID, "panic", p, "stack", string(debug.Stack()))
 }
 
 // dataState says whether the data connection was made, and what has gone wrong

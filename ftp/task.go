@@ -23,7 +23,7 @@ func (c *session) pass(cmd command, line string, transfer bool, then func(last r
 	c.fault = nil
 	c.mu.Unlock()
 	if err := c.lib.say(line); err != nil {
-		c.cut("internal error")
+		c.Cut("internal error")
 	}
 }
 
@@ -53,7 +53,7 @@ func (c *session) start(cmd command, f func(ctx context.Context) reply) {
 func (c *session) hearLibrary(r reply) {
 	t := c.task
 	if t == nil {
-		c.log.Warn("ftp: the library spoke out of turn", "code", r.code)
+		c.Log.Warn("ftp: the library spoke out of turn", "code", r.code)
 		return
 	}
 	if !r.final() {
@@ -128,7 +128,7 @@ func (c *session) judge(t *task, r *reply) {
 	case fault != nil:
 		no, known := toRefusal(fault)
 		if !known && !t.transfer {
-			c.log.LogAttrs(c.ctx, slog.LevelError, "ftp: request failed",
+			c.Log.LogAttrs(c.ctx, slog.LevelError, "ftp: request failed",
 				slog.String("verb", t.verb), slog.String("path", t.arg), slog.String("err", fault.Error()))
 		}
 		set(no)

@@ -40,7 +40,7 @@ func inBubble(t *testing.T, configure func(*Server), talk func(c *client, ended 
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			newSession(s, server).serve()
+			newSession(s, s.keeper.Visit(server, s.rules())).Serve()
 		}()
 		c := &client{t: t, conn: conn, Reader: textproto.NewReader(bufio.NewReader(conn))}
 		c.want("", 220)

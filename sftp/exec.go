@@ -48,7 +48,7 @@ func (c *session) runCommand(inout io.ReadWriter, stderr io.Writer, line string)
 		fmt.Fprintln(x.out, "/")
 		return 0
 	}
-	c.log.Debug("sftp: command refused", "command", printable(name))
+	c.Log.Debug("sftp: command refused", "command", printable(name))
 	return x.complain(127, "%s: not available: only files are served here", printable(name))
 }
 

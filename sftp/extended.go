@@ -10,6 +10,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"memstore.dev/memstore/internal/door"
 )
 
 // An answer is what the filter does with an extension: it reads the request from
@@ -67,7 +69,7 @@ func (h *handler) extended(id uint32, name string, f answer, body *fields) []byt
 
 func (h *handler) limits(*fields) (func([]byte) []byte, error) {
 	return func(b []byte) []byte {
-		for _, n := range []uint64{maxPacket, maxData, maxData, uint64(limit(h.srv.MaxOpenFiles, 256))} {
+		for _, n := range []uint64{maxPacket, maxData, maxData, uint64(door.Limit(h.srv.MaxOpenFiles, 256))} {
 			b = binary.BigEndian.AppendUint64(b, n)
 		}
 		return b

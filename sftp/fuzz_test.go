@@ -6,11 +6,11 @@ import (
 	"encoding/binary"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/spf13/afero"
 )
@@ -97,7 +97,7 @@ func FuzzSFTP(f *testing.F) {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
 		fsys := &smallFs{serialFs{Fs: afero.NewMemMapFs()}}
-		c := &session{srv: s, ctx: ctx, began: time.Now(), gone: make(chan struct{}), id: "fuzz", log: s.Log, login: Login{Fs: fsys}}
+		c := fuzzed(ctx, s, fsys)
 		w := &wire{in: io.MultiReader(bytes.NewReader([]byte{0, 0, 0, 5, typeInit, 0, 0, 0, 3}), bytes.NewReader(sent))}
 		c.speakSFTP(w)
 		c.mu.Lock()
@@ -147,7 +147,7 @@ func FuzzScp(f *testing.F) {
 		fsys.MkdirAll("/d/sub", 0o755)
 		put(t, fsys, "/outside", []byte("outside"))
 		put(t, fsys, "/d/f", []byte("f"))
-		c := &session{srv: s, ctx: ctx, began: time.Now(), gone: make(chan struct{}), id: "fuzz", log: s.Log, login: Login{Fs: fsys}}
+		c := fuzzed(ctx, s, fsys)
 		w := &wire{in: bytes.NewReader([]byte(sent))}
 		line := "scp -r -p -f d"
 		if sink {
@@ -163,4 +163,12 @@ func FuzzScp(f *testing.F) {
 			t.Errorf("the root holds %q", names)
 		}
 	})
+}
+
+// fuzzed is a session on a connection that nobody listens to.
+func fuzzed(ctx context.Context, s *Server, fsys afero.Fs) *session {
+	nc, _ := net.Pipe()
+	c := &session{Visit: s.keeper.Visit(nc, s.rules()), srv: s, ctx: ctx, gone: make(chan struct{}), login: Login{Fs: fsys}}
+	c.ID, c.Log = "fuzz", s.Log
+	return c
 }

@@ -13,6 +13,8 @@ import (
 
 	pkgsftp "github.com/pkg/sftp"
 	"github.com/spf13/afero"
+
+	"memstore.dev/memstore/internal/door"
 )
 
 // A handler serves the requests of one SFTP session from a filesystem. pkg/sftp
@@ -376,7 +378,7 @@ func (h *handler) add(f *file) {
 func (h *handler) full() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.files) >= limit(h.srv.MaxOpenFiles, 256)
+	return len(h.files) >= door.Limit(h.srv.MaxOpenFiles, 256)
 }
 
 // named remembers that the client knows the oldest fresh file by a handle.

@@ -188,61 +188,8 @@ func TestConnectionsThatNeverFinish(t *testing.T) {
 	if took := time.Since(began) / 5; took > 500*time.Millisecond {
 		t.Errorf("a login takes %v", took)
 	}
-	b.gate.mu.Lock()
-	defer b.gate.mu.Unlock()
-	if n := len(b.gate.entering); n > 64 {
+	if n, _ := b.keeper.Counts(); n > 64 {
 		t.Errorf("%d connections are logging in, want at most 64", n)
-	}
-}
-
-func TestGateEvictsTheLeastDeserving(t *testing.T) {
-	began := time.Now()
-	at := func(ip string, stage int) *session {
-		began = began.Add(time.Millisecond)
-		server, client := net.Pipe()
-		t.Cleanup(func() { server.Close(); client.Close() })
-		return &session{nc: server, gone: make(chan struct{}), source: sourceOf(&net.TCPAddr{IP: net.ParseIP(ip)}), stage: stage, began: began}
-	}
-	var g gate
-	judging, asking := at("10.0.0.1", stageJudging), at("10.0.0.1", stageAsking)
-	lone, first, second := at("10.0.0.2", stageGreeting), at("10.0.0.3", stageGreeting), at("10.0.0.3", stageGreeting)
-	for _, c := range []*session{judging, asking, lone, first, second} {
-		if !g.enter(c, 5, 100) {
-			t.Fatal("no place")
-		}
-	}
-	for i, want := range []*session{first, lone, second, asking} {
-		if !g.enter(at("10.0.1.1", stageJudging), 5, 100) {
-			t.Fatalf("newcomer %d was turned away", i)
-		}
-		if want.reason() == "" {
-			t.Errorf("eviction %d took another one", i)
-		}
-	}
-	if g.enter(at("10.0.1.2", stageGreeting), 5, 100) {
-		t.Error("there was a place although everybody is being judged")
-	}
-	if judging.reason() != "" {
-		t.Error("one that was being judged had to go")
-	}
-}
-
-func TestSourceOf(t *testing.T) {
-	for addr, want := range map[string]string{
-		"192.0.2.7:22":            "192.0.2.7/32",
-		"[::ffff:192.0.2.7]:22":   "192.0.2.7/32",
-		"[2001:db8:1:2:3::4]:999": "2001:db8:1:2::/64",
-	} {
-		tcp, err := net.ResolveTCPAddr("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := sourceOf(tcp).String(); got != want {
-			t.Errorf("sourceOf(%s) = %s, want %s", addr, got, want)
-		}
-	}
-	if got := sourceOf(&net.UnixAddr{Name: "x"}); got.IsValid() {
-		t.Errorf("sourceOf a socket = %v", got)
 	}
 }
 
@@ -266,10 +213,7 @@ func TestLimitsOfConnections(t *testing.T) {
 			if name != "in all" { // there the third was turned away before it counted
 				<-left
 			}
-			b.gate.mu.Lock()
-			inside := b.gate.inside
-			b.gate.mu.Unlock()
-			if inside > 2 {
+			if _, inside := b.keeper.Counts(); inside > 2 {
 				t.Fatalf("%d inside", inside)
 			}
 			waitUntil(t, func() bool {

@@ -15,6 +15,8 @@ import (
 
 	"github.com/spf13/afero"
 	"golang.org/x/crypto/ssh"
+
+	"memstore.dev/memstore/internal/door"
 )
 
 // A rawClient speaks packets.
@@ -450,7 +452,7 @@ func TestErrorsSayNothingOfTheInside(t *testing.T) {
 // What a filesystem hides from its text the log has all the same.
 func TestCause(t *testing.T) {
 	err := &os.PathError{Op: "open", Path: "/x", Err: reticent{}}
-	if got, want := cause(err), "open /x: input/output error: disk 3 is on fire"; got != want {
+	if got, want := door.Cause(err), "open /x: input/output error: disk 3 is on fire"; got != want {
 		t.Errorf("cause = %q, want %q", got, want)
 	}
 }

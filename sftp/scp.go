@@ -71,7 +71,7 @@ func (x *command) scp(args []word) int {
 		err = s.source(args)
 	}
 	if err != nil {
-		s.log.Debug("sftp: scp ended early", "err", err)
+		s.Log.Debug("sftp: scp ended early", "err", err)
 	}
 	if err != nil || s.failed {
 		return 1

@@ -5,17 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
-	"net/netip"
 	"runtime/debug"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	pkgsftp "github.com/pkg/sftp"
 	"golang.org/x/crypto/ssh"
+
+	"memstore.dev/memstore/internal/door"
 )
 
 // grace is how long a session that was cut waits for the filesystem before it
@@ -24,16 +22,9 @@ const grace = 5 * time.Second
 
 // A session is one connection, from its first byte to its last.
 type session struct {
+	*door.Visit
 	srv    *Server
-	nc     net.Conn
-	began  time.Time
-	id     string
-	remote net.Addr
-	source netip.Prefix
-
-	stage     int    // how far the login has come; guarded by gate.mu
-	admitted  bool   // counted by the gate; guarded by gate.mu
-	countedAs string // the user it is counted under; guarded by gate.mu
+	config *ssh.ServerConfig // what its own starts from
 
 	// The context lives as long as the session and everything it has open:
 	// it is what a login's filesystem may live by.
@@ -41,24 +32,19 @@ type session struct {
 	cancel context.CancelFunc
 
 	mu     sync.Mutex // guards what follows
-	in     bool       // logged in; user and client do not change any more
 	busy   int        // files open and commands running
 	closed bool
 	why    string        // why it was cut
 	gone   chan struct{} // closed when it is cut
 
 	// Set once logged in, before anything reads them.
-	conn   *ssh.ServerConn
-	login  Login
-	user   string
-	client string
-	log    *slog.Logger
+	conn  *ssh.ServerConn
+	login Login
 
-	channels   atomic.Int32
-	operations atomic.Uint64
-	working    atomic.Int32 // computations of ours under way, while which no data need move
-	moved      atomic.Int64 // when data last moved, in nanoseconds since began
-	heard      atomic.Int64 // when the client last gave a sign of life, likewise
+	channels atomic.Int32
+	working  atomic.Int32 // computations of ours under way, while which no data need move
+	moved    atomic.Int64 // when data last moved, in nanoseconds since Began
+	heard    atomic.Int64 // when the client last gave a sign of life, likewise
 }
 
 // config is what every connection's own configuration starts from.
@@ -66,7 +52,7 @@ func (s *Server) config() *ssh.ServerConfig {
 	config := &ssh.ServerConfig{
 		Config:                  algorithms(s.Compatible),
 		PublicKeyAuthAlgorithms: keyAlgorithms,
-		MaxAuthTries:            limit(s.MaxAuthTries, 6),
+		MaxAuthTries:            door.Limit(s.MaxAuthTries, 6),
 		ServerVersion:           serverVersion,
 	}
 	if s.Banner != "" {
@@ -78,46 +64,24 @@ func (s *Server) config() *ssh.ServerConfig {
 	return config
 }
 
-// serve is the whole life of the session.
-func (c *session) serve(config *ssh.ServerConfig) {
-	defer c.cut("connection closed")
+// Serve is the whole life of the session.
+func (c *session) Serve() {
+	defer c.Cut("connection closed")
 	defer c.rescue("serve")
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	defer c.cancel()
-	deadline := c.began.Add(span(c.srv.HandshakeTimeout, 20*time.Second))
-	c.nc.SetDeadline(deadline)
-	// Behind a proxy this reads the header that names the client, and so may wait.
-	remote := c.nc.RemoteAddr()
-	c.mu.Lock()
-	c.id, c.remote, c.source = c.srv.newID(), remote, sourceOf(remote)
-	c.mu.Unlock()
-	c.log = c.srv.log().With("txid", c.id, "door", "sftp", "from", addrString(c.remote))
-
-	if admit := c.srv.Admit; admit != nil {
-		if err := admit(c.remote); err != nil {
-			c.log.Debug("sftp: connection refused", "err", err)
-			return
-		}
-	}
-	if !c.srv.gate.enter(c, limit(c.srv.MaxHandshakes, 64), limit(c.srv.MaxConns, 10_000)) {
-		c.log.Warn("sftp: connection refused", "err", errFull)
+	if c.Arrive() != nil {
 		return
 	}
-	defer c.srv.gate.leave(c)
-	if f := c.srv.Hooks.Connect; f != nil {
-		f(c.remote)
-	}
-	if f := c.srv.Hooks.Disconnect; f != nil {
-		defer f(c.remote)
-	}
-
-	conn, chans, reqs, err := c.shake(config, deadline)
-	c.srv.gate.arrived(c)
+	defer c.Leave()
+	deadline := c.Began.Add(door.Span(c.srv.HandshakeTimeout, 20*time.Second))
+	c.Conn.SetDeadline(deadline)
+	conn, chans, reqs, err := c.shake(deadline)
 	if err != nil {
-		c.log.Debug("sftp: no login", "err", err, "cut", c.reason())
+		c.Log.Debug("sftp: no login", "err", err, "cut", c.reason())
 		return
 	}
-	c.nc.SetDeadline(time.Time{})
+	c.Conn.SetDeadline(time.Time{})
 	if !c.enter(conn) {
 		conn.Close()
 		return
@@ -129,18 +93,18 @@ func (c *session) serve(config *ssh.ServerConfig) {
 	for nch := range chans {
 		c.take(nch, &wg)
 	}
-	c.cut("connection closed")
+	c.Cut("connection closed")
 	// What is under way in the filesystem may finish; what hangs in it is told
 	// to give up.
 	last := time.AfterFunc(grace, c.cancel)
 	wg.Wait()
 	last.Stop()
-	c.log.Info("sftp: session ended", "seconds", time.Since(c.began).Seconds(), "reason", c.reason())
+	c.Log.Info("sftp: session ended", "seconds", time.Since(c.Began).Seconds(), "reason", c.reason())
 }
 
 // shake is the handshake, until the client is logged in.
-func (c *session) shake(config *ssh.ServerConfig, deadline time.Time) (*ssh.ServerConn, <-chan ssh.NewChannel, <-chan *ssh.Request, error) {
-	nc, config, err := greet(c.nc, config, deadline)
+func (c *session) shake(deadline time.Time) (*ssh.ServerConn, <-chan ssh.NewChannel, <-chan *ssh.Request, error) {
+	nc, config, err := greet(c.Conn, c.config, deadline)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -160,7 +124,7 @@ type permitKey struct{}
 // asks returns the configuration with the callbacks that judge this client.
 func (c *session) asks(config *ssh.ServerConfig) *ssh.ServerConfig {
 	own := *config
-	own.PreAuthConnCallback = func(ssh.ServerPreAuthConn) { c.srv.gate.reach(c, stageAsking) }
+	own.PreAuthConnCallback = func(ssh.ServerPreAuthConn) { c.Reach(door.Asking) }
 	if judge := c.srv.Password; judge != nil {
 		own.PasswordCallback = func(m ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
 			return c.judge(m, "password", true, func(a Attempt) (Login, error) {
@@ -190,9 +154,9 @@ func (c *session) asks(config *ssh.ServerConfig) *ssh.ServerConfig {
 // judge asks f about one attempt to log in. Only one that is proven can end in
 // Permissions that let somebody in.
 func (c *session) judge(m ssh.ConnMetadata, method string, proven bool, f func(Attempt) (Login, error)) (perms *ssh.Permissions, err error) {
-	a := Attempt{ID: c.id, User: m.User(), Remote: c.remote, Local: m.LocalAddr(), Client: printable(string(m.ClientVersion())), Proven: proven}
-	c.srv.gate.reach(c, stageJudging)
-	defer c.srv.gate.reach(c, stageAsking)
+	a := Attempt{ID: c.ID, User: m.User(), Remote: c.Remote, Local: m.LocalAddr(), Client: printable(string(m.ClientVersion())), Proven: proven}
+	c.Reach(door.Judging)
+	defer c.Reach(door.Asking)
 	defer func() {
 		if p := recover(); p != nil {
 			c.panicked("login", p)
@@ -212,8 +176,7 @@ func (c *session) judge(m ssh.ConnMetadata, method string, proven bool, f func(A
 	}
 	var refusal error
 	if err == nil {
-		s := c.srv
-		if err = s.gate.admit(c, user, limit(s.MaxConns, 10_000), limit(s.MaxConnsPerAddress, 256), limit(s.MaxConnsPerUser, 256)); err != nil {
+		if err = c.Admit(user); err != nil {
 			refusal = &ssh.BannerError{Err: err, Message: err.Error() + "\r\n"}
 		}
 	}
@@ -221,10 +184,10 @@ func (c *session) judge(m ssh.ConnMetadata, method string, proven bool, f func(A
 		f(a, method, err)
 	}
 	if err != nil {
-		c.log.Warn("sftp: login", "user", a.User, "method", method, "client", a.Client, "outcome", "refused", "err", err)
+		c.Log.Warn("sftp: login", "user", a.User, "method", method, "client", a.Client, "outcome", "refused", "err", err)
 		return nil, errors.Join(refusal, errors.New("login refused"))
 	}
-	c.log.Info("sftp: login", "user", user, "method", method, "client", a.Client, "outcome", "ok")
+	c.Log.Info("sftp: login", "user", user, "method", method, "client", a.Client, "outcome", "ok")
 	return &ssh.Permissions{ExtraData: map[any]any{permitKey{}: permit{login, user}}}, nil
 }
 
@@ -238,11 +201,11 @@ func (c *session) enter(conn *ssh.ServerConn) bool {
 	if !ok {
 		return false
 	}
+	c.conn, c.login = conn, p.login
+	c.Log = c.Log.With("user", p.user)
+	c.Enter(p.user, printable(string(conn.ClientVersion())))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.conn, c.login, c.user, c.client = conn, p.login, p.user, printable(string(conn.ClientVersion()))
-	c.log = c.log.With("user", c.user)
-	c.in = true
 	return !c.closed
 }
 
@@ -250,10 +213,10 @@ func (c *session) enter(conn *ssh.ServerConn) bool {
 func (c *session) take(nch ssh.NewChannel, wg *sync.WaitGroup) {
 	switch {
 	case nch.ChannelType() != "session":
-		c.log.Debug("sftp: channel refused", "type", printable(nch.ChannelType()))
+		c.Log.Debug("sftp: channel refused", "type", printable(nch.ChannelType()))
 		nch.Reject(ssh.Prohibited, "only files are served here")
 		return
-	case int(c.channels.Load()) >= limit(c.srv.MaxChannels, 8):
+	case int(c.channels.Load()) >= door.Limit(c.srv.MaxChannels, 8):
 		nch.Reject(ssh.ResourceShortage, "too many channels")
 		return
 	}
@@ -338,7 +301,7 @@ func (c *session) speakSFTP(ch io.ReadWriter) int {
 	err := rs.Serve()
 	f.end()
 	if err != nil && err != io.EOF {
-		c.log.Debug("sftp: protocol ended", "err", err)
+		c.Log.Debug("sftp: protocol ended", "err", err)
 		return 1
 	}
 	return 0
@@ -347,7 +310,7 @@ func (c *session) speakSFTP(ch io.ReadWriter) int {
 // watch cuts the session when its login ends, when nothing moves any more or
 // when the client is gone without a word.
 func (c *session) watch() {
-	idle, patience := span(c.srv.IdleTimeout, 15*time.Minute), 3*span(c.srv.KeepAlive, 30*time.Second)
+	idle, patience := door.Span(c.srv.IdleTimeout, 15*time.Minute), 3*door.Span(c.srv.KeepAlive, 30*time.Second)
 	t := time.NewTicker(min(idle, patience)/8 + 1)
 	defer t.Stop()
 	for {
@@ -355,24 +318,24 @@ func (c *session) watch() {
 		case <-c.gone:
 			return
 		case <-c.login.Done:
-			c.cut("login ended")
+			c.Cut("login ended")
 			return
 		case <-t.C:
 		}
-		now := time.Since(c.began)
+		now := time.Since(c.Began)
 		moved, heard := time.Duration(c.moved.Load()), time.Duration(c.heard.Load())
 		switch {
 		case now-max(moved, heard) > patience+patience/8:
-			c.cut("client does not answer")
+			c.Cut("client does not answer")
 		case now-moved > idle && c.working.Load() == 0:
-			c.cut("idle")
+			c.Cut("idle")
 		}
 	}
 }
 
 // keepAlive asks a silent client whether it is still there.
 func (c *session) keepAlive() {
-	every := span(c.srv.KeepAlive, 30*time.Second)
+	every := door.Span(c.srv.KeepAlive, 30*time.Second)
 	t := time.NewTicker(every)
 	defer t.Stop()
 	for {
@@ -381,18 +344,18 @@ func (c *session) keepAlive() {
 			return
 		case <-t.C:
 		}
-		if time.Since(c.began)-time.Duration(c.moved.Load()) < every {
+		if time.Since(c.Began)-time.Duration(c.moved.Load()) < every {
 			continue
 		}
 		if _, _, err := c.conn.SendRequest("keepalive@openssh.com", true, nil); err != nil {
 			return
 		}
-		c.heard.Store(int64(time.Since(c.began)))
+		c.heard.Store(int64(time.Since(c.Began)))
 	}
 }
 
 // touch records that data moved.
-func (c *session) touch() { c.moved.Store(int64(time.Since(c.began))) }
+func (c *session) touch() { c.moved.Store(int64(time.Since(c.Began))) }
 
 // acquire counts a file that is opened or a command that starts, and release
 // its end.
@@ -411,22 +374,23 @@ func (c *session) release() {
 // replied is called when an answer has been sent: on a server that is shutting
 // down that is the moment to go, if nothing is open any more.
 func (c *session) replied() {
-	if c.srv.closing.Load() {
-		c.leaveIfQuiet()
+	if c.srv.keeper.Closing() {
+		c.LeaveWhenQuiet()
 	}
 }
 
-func (c *session) leaveIfQuiet() {
+// LeaveWhenQuiet ends the session if nothing is open; replied asks again.
+func (c *session) LeaveWhenQuiet() {
 	c.mu.Lock()
 	quiet := c.busy == 0
 	c.mu.Unlock()
 	if quiet {
-		c.cut("server is shutting down")
+		c.Cut("server is shutting down")
 	}
 }
 
-// cut ends the session now. Only the first reason counts.
-func (c *session) cut(why string) {
+// Cut ends the session now. Only the first reason counts.
+func (c *session) Cut(why string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -434,26 +398,13 @@ func (c *session) cut(why string) {
 	}
 	c.closed, c.why = true, why
 	close(c.gone)
-	c.nc.Close()
+	c.HangUp()
 }
 
 func (c *session) reason() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.why
-}
-
-func (c *session) describe() (Session, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.in {
-		return Session{Remote: c.remote, Since: c.began}, false
-	}
-	return Session{ID: c.id, User: c.user, Remote: c.remote, Client: c.client, Since: c.began}, true
-}
-
-func (c *session) operationID() string {
-	return c.id + "-" + strconv.FormatUint(c.operations.Add(1), 10)
 }
 
 // rescue keeps a panic of this session from ending all others.
@@ -464,5 +415,5 @@ func (c *session) rescue(where string) {
 }
 
 func (c *session) panicked(where string, p any) {
-	c.srv.log().Error("sftp: panic", "txid", c.id, "where", where, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	c.srv.log().Error("sftp: panic", "txid", c.ID, "where", where, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 }

@@ -9,19 +9,17 @@
 package sftp
 
 import (
-	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net"
-	"sync"
-	"sync/atomic"
+	"net/netip"
 	"time"
 
 	"github.com/spf13/afero"
 	"golang.org/x/crypto/ssh"
+
+	"memstore.dev/memstore/internal/door"
 )
 
 // A Server serves SFTP and scp. It needs HostKeys and one of Password and Key;
@@ -43,9 +41,15 @@ type Server struct {
 	// used. If Key is nil, keys are not offered.
 	Key func(ctx context.Context, a Attempt, key ssh.PublicKey) (Login, error)
 
-	// Admit is asked before a single byte is read from a new connection, and
-	// ends it by returning an error. This is where bans belong.
+	// Admit is asked before a single byte is read from a new connection (but for
+	// the header of a proxy), and ends it by returning an error. This is where
+	// bans belong.
 	Admit func(remote net.Addr) error
+
+	// Proxies are the networks of proxies that begin every connection with a
+	// header of the PROXY protocol, of either version. From there a connection
+	// without such a header is refused, and from elsewhere one with it.
+	Proxies []netip.Prefix
 
 	// Log receives a line for each login and each operation on a file;
 	// slog.Default() if nil.
@@ -102,14 +106,7 @@ type Server struct {
 	// open. Default 256.
 	MaxOpenFiles int
 
-	mu        sync.Mutex // guards what follows
-	listeners map[net.Listener]struct{}
-	sessions  map[*session]struct{}
-	wg        sync.WaitGroup // one per connection
-
-	closing atomic.Bool // set with mu held
-
-	gate gate
+	keeper door.Keeper
 }
 
 // An Attempt is one try of a client to log in.
@@ -154,31 +151,24 @@ func (s *Server) Serve(l net.Listener) error {
 	if s.Password == nil && s.Key == nil {
 		return errors.New("sftp: server has no way to log in")
 	}
-	if !s.track(l) {
+	config := s.config()
+	err := s.keeper.Serve(l, s.rules(), func(v *door.Visit) door.Visitor {
+		return &session{Visit: v, srv: s, config: config, gone: make(chan struct{})}
+	})
+	if errors.Is(err, door.ErrClosed) {
 		return ErrServerClosed
 	}
-	defer s.untrack(l)
-	config := s.config()
+	return err
+}
 
-	pause := 5 * time.Millisecond
-	for {
-		nc, err := l.Accept()
-		if err != nil {
-			if s.closing.Load() {
-				return ErrServerClosed
-			}
-			// Out of descriptors, most likely: they come back as clients leave.
-			//lint:ignore SA1019 net/http's Serve asks the same, for want of a better question
-			if ne, ok := errors.AsType[net.Error](err); ok && ne.Temporary() {
-				s.log().Error("sftp: accept failed", "err", err, "retry", pause)
-				time.Sleep(pause)
-				pause = min(2*pause, time.Second)
-				continue
-			}
-			return err
-		}
-		pause = 5 * time.Millisecond
-		s.welcome(nc, config)
+// rules are the server's settings, as far as every door has them.
+func (s *Server) rules() *door.Rules {
+	return &door.Rules{
+		Name: "sftp", Log: s.log(), Admit: s.Admit, Proxies: s.Proxies, NewID: s.NewID,
+		Connect: s.Hooks.Connect, Disconnect: s.Hooks.Disconnect, Operation: s.Hooks.Operation,
+		Known:         func(err error) bool { _, known := toStatus(err); return known },
+		MaxHandshakes: s.MaxHandshakes, MaxConns: s.MaxConns,
+		MaxConnsPerAddress: s.MaxConnsPerAddress, MaxConnsPerUser: s.MaxConnsPerUser,
 	}
 }
 
@@ -186,151 +176,22 @@ func (s *Server) Serve(l net.Listener) error {
 // open and no command running. When ctx ends it cuts those that remain, which
 // is told to their files as TransferError, and returns the error of ctx. Either
 // way no connection is left when Shutdown returns.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	s.closing.Store(true)
-	for l := range s.listeners {
-		l.Close()
-	}
-	for c := range s.sessions {
-		c.leaveIfQuiet()
-	}
-	s.mu.Unlock()
-
-	gone := make(chan struct{})
-	go func() { s.wg.Wait(); close(gone) }()
-	select {
-	case <-gone:
-		return nil
-	case <-ctx.Done():
-		s.Disconnect(func(Session) bool { return true })
-		<-gone
-		return ctx.Err()
-	}
-}
+func (s *Server) Shutdown(ctx context.Context) error { return s.keeper.Shutdown(ctx) }
 
 // A Session describes a connection that is logged in.
-type Session struct {
-	ID     string
-	User   string
-	Remote net.Addr
-	Client string
-	Since  time.Time
-}
+type Session = door.Session
 
 // Sessions are the connections that are logged in at this moment, in no order.
-func (s *Server) Sessions() []Session {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var list []Session
-	for c := range s.sessions {
-		if d, ok := c.describe(); ok {
-			list = append(list, d)
-		}
-	}
-	return list
-}
+func (s *Server) Sessions() []Session { return s.keeper.Sessions() }
 
 // Disconnect cuts the connections that match, and says how many those were. It
 // cuts those that are still logging in as well, as a Session that says only
 // where they come from, but does not count them.
-func (s *Server) Disconnect(match func(Session) bool) int {
-	s.mu.Lock()
-	var cut []*session
-	n := 0
-	for c := range s.sessions {
-		d, in := c.describe()
-		if match(d) {
-			cut = append(cut, c)
-			if in {
-				n++
-			}
-		}
-	}
-	s.mu.Unlock()
-	for _, c := range cut {
-		c.cut("disconnected")
-	}
-	return n
-}
-
-// welcome starts to serve a connection, unless the server is closing.
-func (s *Server) welcome(nc net.Conn, config *ssh.ServerConfig) {
-	c := &session{srv: s, nc: nc, began: time.Now(), gone: make(chan struct{})}
-	s.mu.Lock()
-	if s.closing.Load() {
-		s.mu.Unlock()
-		nc.Close()
-		return
-	}
-	if s.sessions == nil {
-		s.sessions = make(map[*session]struct{})
-	}
-	s.sessions[c] = struct{}{}
-	s.wg.Add(1)
-	s.mu.Unlock()
-
-	go func() {
-		defer s.wg.Done()
-		defer func() {
-			s.mu.Lock()
-			delete(s.sessions, c)
-			s.mu.Unlock()
-		}()
-		c.serve(config)
-	}()
-}
-
-func (s *Server) track(l net.Listener) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing.Load() {
-		return false
-	}
-	if s.listeners == nil {
-		s.listeners = make(map[net.Listener]struct{})
-	}
-	s.listeners[l] = struct{}{}
-	return true
-}
-
-func (s *Server) untrack(l net.Listener) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.listeners, l)
-}
+func (s *Server) Disconnect(match func(Session) bool) int { return s.keeper.Disconnect(match) }
 
 func (s *Server) log() *slog.Logger {
 	if s.Log != nil {
 		return s.Log
 	}
 	return slog.Default()
-}
-
-func (s *Server) newID() string {
-	if s.NewID != nil {
-		return s.NewID()
-	}
-	var b [8]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
-}
-
-// limit is n, or its default if it is zero; a negative n is no limit at all.
-func limit(n, standard int) int {
-	switch {
-	case n == 0:
-		return standard
-	case n < 0:
-		return 1<<31 - 1
-	}
-	return n
-}
-
-// span is d, or its default if it is zero, or fifty years if it is negative.
-func span(d, standard time.Duration) time.Duration {
-	if d < 0 {
-		return 50 * 365 * 24 * time.Hour
-	}
-	return cmp.Or(d, standard)
 }
