@@ -43,6 +43,9 @@ type Identity struct {
 	// Referrer is the URL of the page an HTTP client says it comes from, for
 	// ".r:" rules. It proves nothing and is not part of who somebody is.
 	Referrer string
+
+	// Ticket, if not nil, is all that he may do.
+	Ticket *Ticket
 }
 
 // Stranger reports whether nobody has logged in.

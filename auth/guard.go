@@ -26,6 +26,7 @@ import (
 //   - Who is let in for the page he comes from (".r:" items) may read objects,
 //     and what is said about the container itself only with ".rlistings".
 //   - A read-only user changes nothing, whatever a list says.
+//   - Who has a Ticket may do what it says, and nothing else.
 //
 // Only storage accounts whose names begin with Prefix can be reached at all.
 type Guard struct {
@@ -59,7 +60,7 @@ const (
 func (g *Guard) Owner(ctx context.Context, account string) bool {
 	id := FromContext(ctx)
 	switch {
-	case id.ReadOnly || id.Stranger() || !reachable(account):
+	case id.ReadOnly || id.Stranger() || id.Ticket != nil || !reachable(account):
 		return false
 	case id.Role == RoleReseller, id.Role == RoleAdmin && id.owns(account):
 		return true
@@ -93,6 +94,9 @@ func (g *Guard) may(ctx context.Context, a act, p storage.Path) bool {
 
 // allows is may for somebody else than whom ctx acts for.
 func (g *Guard) allows(ctx context.Context, id Identity, a act, p storage.Path) bool {
+	if id.Ticket != nil {
+		return storage.ByStore(ctx) || id.Ticket.allows(a, p)
+	}
 	if id.Role == RoleAdmin && id.owns(p.Account) && reachable(p.Account) && (a == read || !id.ReadOnly && (a == write || !p.IsAccount())) {
 		return true // first, and without a look at anything: the road nearly all requests take
 	}

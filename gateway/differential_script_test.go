@@ -2,9 +2,15 @@ package gateway_test
 
 import (
 	"bufio"
+	"crypto/hmac"
 	"crypto/md5"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"hash"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -187,7 +193,11 @@ func filling(n int) string {
 //	${hex 00ff}       these bytes
 //	${md5 S}          the MD5 of S; ${md5fill N} that of @fill N
 //	${now N}          the Unix time N seconds from now
-//	${date N}         the same as an HTTP date
+//	${date N}         the same as an HTTP date; ${iso N} as ISO 8601
+//	${sign D KEY T}   the HMAC of T with digest D in hexadecimal, where each space
+//	                  of T is a newline, "+N" or "-N" by itself the Unix time N
+//	                  seconds from now, and \x20 a space
+//	${sign64 D KEY T} the same as "D:" and base64 for URLs
 func expand(s string, vars map[string]string, now time.Time) (string, error) {
 	var out strings.Builder
 	for {
@@ -220,6 +230,9 @@ func variable(inside string, vars map[string]string, now time.Time) (string, err
 	}
 	sum := func(s string) string { sum := md5.Sum([]byte(s)); return hex.EncodeToString(sum[:]) }
 	n := 0
+	if verb == "sign" || verb == "sign64" {
+		return signature(verb, arg, now)
+	}
 	if verb != "hex" && verb != "md5" {
 		last := arg[strings.LastIndexByte(arg, ' ')+1:]
 		var err error
@@ -242,5 +255,31 @@ func variable(inside string, vars map[string]string, now time.Time) (string, err
 	case "date":
 		return now.Add(time.Duration(n) * time.Second).UTC().Format(http.TimeFormat), nil
 	}
+	if verb == "iso" {
+		return now.Add(time.Duration(n) * time.Second).UTC().Format("2006-01-02T15:04:05Z"), nil
+	}
 	return "", fmt.Errorf("no such function")
+}
+
+// signature signs as the owner of a key does.
+func signature(verb, arg string, now time.Time) (string, error) {
+	digest, arg, _ := strings.Cut(arg, " ")
+	key, text, _ := strings.Cut(arg, " ")
+	lines := strings.Split(text, " ")
+	for i, line := range lines {
+		if n, err := strconv.Atoi(line); err == nil && (line[0] == '+' || line[0] == '-') {
+			lines[i] = strconv.FormatInt(now.Unix()+int64(n), 10)
+		}
+	}
+	text, err := strconv.Unquote(`"` + strings.Join(lines, `\n`) + `"`)
+	if err != nil {
+		return "", err
+	}
+	hashes := map[string]func() hash.Hash{"sha1": sha1.New, "sha256": sha256.New, "sha512": sha512.New, "md5": md5.New}
+	mac := hmac.New(hashes[digest], []byte(key))
+	mac.Write([]byte(text))
+	if verb == "sign64" {
+		return digest + ":" + base64.URLEncoding.EncodeToString(mac.Sum(nil)), nil
+	}
+	return hex.EncodeToString(mac.Sum(nil)), nil
 }

@@ -147,7 +147,10 @@ func startOurs(t *testing.T) *side {
 		ours.vars[name] = token.Secret
 	}
 	server := httptest.NewUnstartedServer(nil)
-	server.Config = gateway.Server(gateway.New(gateway.Config{Store: store, Auth: realm, Owner: guard.Owner}), nil)
+	server.Config = gateway.Server(gateway.New(gateway.Config{
+		Store: store, Auth: realm, Owner: guard.Owner,
+		Digests: []string{"sha1", "sha256", "sha512"},
+	}), nil)
 	server.Start()
 	t.Cleanup(server.Close)
 	ours.host = server.Listener.Addr().String()

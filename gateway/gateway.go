@@ -84,6 +84,10 @@ type Config struct {
 	// gateways behind one address can be told apart. It may be empty.
 	TransIDSuffix string
 
+	// Digests are the hashes that signatures of URLs and forms may be made with,
+	// of "sha1", "sha256" and "sha512". If empty they are DefaultDigests.
+	Digests []string
+
 	// Disabled, if not nil and true at the moment, makes /healthcheck answer
 	// 503, so that a balancer sends no new clients while others are finishing.
 	Disabled func() bool
@@ -123,8 +127,11 @@ func New(c Config) http.Handler {
 	if c.UploadRate == 0 {
 		c.UploadRate = defaultUploadRate
 	}
+	if len(c.Digests) == 0 {
+		c.Digests = DefaultDigests
+	}
 	g := &gateway{Config: c}
-	g.capabilities = capabilities(c.MaxObjectSize)
+	g.capabilities = capabilities(&c)
 	g.router = g.routes()
 	return g
 }
@@ -204,9 +211,10 @@ type call struct {
 	begun time.Time
 	err   error // what became of it
 
-	w      response
-	body   body
-	origin *origin // if a browser asks on behalf of a page
+	w       response
+	body    body
+	origin  *origin  // if a browser asks on behalf of a page
+	tempURL *TempURL // if it is by one that the request came in
 
 	values  [20]string // room for the values of headers; see set
 	nvalues int
@@ -251,10 +259,14 @@ func withinAccount(path string) (rest string, ok bool) {
 
 // serve answers a request for an account or what is within it.
 func (c *call) serve(rest string) error {
-	if err := c.identify(realm(rest)); err != nil {
+	path, err := split(rest)
+	if t, signed := c.signedURL(); signed {
+		if err := c.admit(t, path, err); err != nil {
+			return err
+		}
+	} else if err := c.identify(realm(rest)); err != nil {
 		return err
 	}
-	path, err := split(rest)
 	if err != nil {
 		if c.id.Stranger() {
 			return errUnauthorized // strangers first show who they are, as in Swift

@@ -1,8 +1,9 @@
 package gateway
 
 import (
-	"fmt"
+	"encoding/json"
 	"net/http"
+	"slices"
 
 	"memstore.dev/memstore/storage"
 )
@@ -39,17 +40,50 @@ func (c *call) info() error {
 // capabilities is the body of /info. It has a key for each feature that is
 // there and none for others, since clients decide by them what to use. The
 // version is that of the API's behaviour.
-func capabilities(maxObjectSize int64) string {
-	return fmt.Sprintf(`{"swift": {"version": "2.30.1", "strict_cors_mode": true, `+
-		`"policies": [{"name": "%s", "aliases": "%[1]s", "default": true}], `+
-		`"allow_account_management": true, "account_autocreate": true, `+
-		`"max_file_size": %d, "max_meta_name_length": %d, "max_meta_value_length": %d, `+
-		`"max_meta_count": %d, "max_meta_overall_size": %d, "max_header_size": %d, `+
-		`"max_object_name_length": %d, "container_listing_limit": %d, "account_listing_limit": %[9]d, `+
-		`"max_account_name_length": %d, "max_container_name_length": %d, `+
-		`"extra_header_count": 0}, `+
-		`"tempauth": {"account_acls": true}, "container_quotas": {}, "account_quotas": {}}`,
-		policy, maxObjectSize, storage.MaxMetaName, storage.MaxMetaValue,
-		storage.MaxMetaCount, storage.MaxMetaSize, storage.MaxHeaderValue,
-		storage.MaxObjectName, maxListing, storage.MaxAccountName, storage.MaxContainerName)
+func capabilities(c *Config) string {
+	type is = map[string]any
+	text, err := json.Marshal(is{
+		"swift": is{
+			"version":                   "2.30.1",
+			"strict_cors_mode":          true,
+			"policies":                  []is{{"name": policy, "aliases": policy, "default": true}},
+			"allow_account_management":  true,
+			"account_autocreate":        true,
+			"max_file_size":             c.MaxObjectSize,
+			"max_meta_name_length":      storage.MaxMetaName,
+			"max_meta_value_length":     storage.MaxMetaValue,
+			"max_meta_count":            storage.MaxMetaCount,
+			"max_meta_overall_size":     storage.MaxMetaSize,
+			"max_header_size":           storage.MaxHeaderValue,
+			"max_object_name_length":    storage.MaxObjectName,
+			"container_listing_limit":   maxListing,
+			"account_listing_limit":     maxListing,
+			"max_account_name_length":   storage.MaxAccountName,
+			"max_container_name_length": storage.MaxContainerName,
+			"extra_header_count":        0,
+		},
+		"tempauth":         is{"account_acls": true},
+		"container_quotas": is{},
+		"account_quotas":   is{},
+		"tempurl": signatures(c, is{
+			"methods":                 []string{"GET", "HEAD", "PUT", "POST", "DELETE"},
+			"incoming_remove_headers": []string{"x-timestamp"},
+			"incoming_allow_headers":  []string{},
+			"outgoing_remove_headers": []string{"x-object-meta-*"},
+			"outgoing_allow_headers":  []string{"x-object-meta-public-*"},
+		}),
+	})
+	if err != nil {
+		panic(err) // it is made of nothing that cannot be written as JSON
+	}
+	return string(text)
+}
+
+// signatures adds to what a feature tells by which digests it can be signed for.
+func signatures(c *Config, feature map[string]any) map[string]any {
+	feature["allowed_digests"] = slices.Sorted(slices.Values(c.Digests))
+	if slices.Contains(c.Digests, "sha1") {
+		feature["deprecated_digests"] = []string{"sha1"}
+	}
+	return feature
 }

@@ -57,7 +57,7 @@ func (c *call) log(took time.Duration) {
 		slog.String("txid", c.txid),
 		slog.String("door", door),
 		slog.String("from", c.from()),
-		slog.String("user", c.id.User),
+		slog.String("user", c.who()),
 		slog.String("method", c.r.Method),
 		slog.String("path", c.r.URL.EscapedPath()),
 		slog.Int("status", c.w.status),
@@ -97,4 +97,13 @@ func metricMethod(method string) string {
 		return method
 	}
 	return "other"
+}
+
+// who is whom the log says a request was from: a user, or in what way somebody
+// was let in who has not said who he is.
+func (c *call) who() string {
+	if t := c.id.Ticket; t != nil {
+		return "." + t.By
+	}
+	return c.id.User
 }

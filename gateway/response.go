@@ -33,6 +33,9 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *response) WriteHeader(status int) {
 	if status >= 200 && w.status == 0 {
 		w.status = status
+		if w.call.tempURL != nil {
+			w.call.tempURL.dress(w.call, status)
+		}
 		if w.call.origin != nil {
 			w.call.origin.expose(w.call)
 		}

@@ -37,6 +37,7 @@ var (
 	Tester3 = User{"test:tester3", "testing3"}  // may only what is granted to him
 	Other   = User{"test2:tester2", "testing2"} // administrator of another account
 	Admin   = User{"admin:admin", "admin"}      // reseller administrator
+	Service = User{"test5:tester5", "testing5"} // a service, whose token opens SERVICE_ accounts
 )
 
 // SwiftOptions tune a Swift.
