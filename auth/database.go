@@ -89,6 +89,7 @@ const (
 	partUsers  = "users"
 	partTokens = "tokens"
 	partBans   = "bans"
+	partEdges  = "edges"
 )
 
 // change makes one change to a part of the control database, whole or not at

@@ -49,6 +49,7 @@ type Realm struct {
 	users   atomic.Pointer[map[string]*member] // by full name
 	slowest atomic.Pointer[cost]               // what a refusal costs
 	tokens  atomic.Pointer[seals]
+	edges   atomic.Pointer[edges]
 
 	issued   recent[*ticket]     // tokens that were opened, by hash
 	verified recent[credentials] // passwords that were right, by keyed hash
@@ -124,7 +125,7 @@ func Open(ctx context.Context, path string, o Options) (*Realm, error) {
 }
 
 func (r *Realm) begin(ctx context.Context) (err error) {
-	r.seen = map[string]int64{partUsers: -1, partTokens: -1, partBans: -1}
+	r.seen = map[string]int64{partUsers: -1, partTokens: -1, partBans: -1, partEdges: -1}
 	if err := r.catchUp(ctx); err != nil {
 		return err
 	}
@@ -215,6 +216,12 @@ func (r *Realm) load(ctx context.Context, part string, n int64) error {
 			return fmt.Errorf("read bans: %w", err)
 		}
 		r.defender.restore(bans)
+	case partEdges:
+		e, err := r.loadEdges(ctx)
+		if err != nil {
+			return fmt.Errorf("read edges: %w", err)
+		}
+		r.edges.Store(e)
 	}
 	r.seen[part] = max(r.seen[part], n)
 	return nil
