@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -190,6 +191,70 @@ func TestConnectionsThatNeverFinish(t *testing.T) {
 	}
 	if n, _ := b.keeper.Counts(); n > 64 {
 		t.Errorf("%d connections are logging in, want at most 64", n)
+	}
+}
+
+// Behind a proxy it is the client who is admitted, counted and told of; without
+// the proxy's header, or with one from anybody else, nobody is served.
+func TestProxies(t *testing.T) {
+	const header = "PROXY TCP4 192.0.2.7 192.0.2.1 4711 22\r\n"
+	var attempt Attempt
+	dial := func(b *bench, say string) (*ssh.Client, error) {
+		nc, err := net.Dial("tcp", b.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { nc.Close() })
+		io.WriteString(nc, say)
+		conn, chans, reqs, err := ssh.NewClientConn(nc, b.addr, clientConfig())
+		if err != nil {
+			return nil, err
+		}
+		return ssh.NewClient(conn, chans, reqs), nil
+	}
+	fsys := memFs(t)
+	b := start(t, fsys, func(s *Server) {
+		s.Proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		s.Password = func(_ context.Context, a Attempt, _ string) (Login, error) {
+			attempt = a
+			return Login{Fs: fsys}, nil
+		}
+	})
+	conn, err := dial(b, header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := pkgsftp.NewClient(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Mkdir("/made"); err != nil {
+		t.Fatal(err)
+	}
+	if attempt.Remote.String() != "192.0.2.7:4711" {
+		t.Errorf("who logs in is said to be at %v", attempt.Remote)
+	}
+	if s := b.Sessions(); len(s) != 1 || s[0].Remote.String() != "192.0.2.7:4711" {
+		t.Errorf("sessions = %+v", s)
+	}
+	if !strings.Contains(b.logged(), "from=192.0.2.7:4711") {
+		t.Errorf("the log does not name the client:\n%s", b.logged())
+	}
+	client.Close()
+	conn.Close()
+	if _, err := dial(b, ""); err == nil {
+		t.Error("one without a header is served")
+	}
+	b = start(t, memFs(t), func(s *Server) { s.Proxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} })
+	// SSH lets anybody begin with lines that are no version, and skips them.
+	if conn, err := dial(b, header); err == nil {
+		defer conn.Close()
+		b.dial(t)
+	}
+	for _, s := range b.Sessions() {
+		if !strings.HasPrefix(s.Remote.String(), "127.0.0.1:") {
+			t.Errorf("anybody is believed to be at %v", s.Remote)
+		}
 	}
 }
 

@@ -48,7 +48,7 @@ type Server struct {
 
 	// Proxies are the networks of proxies that begin every connection with a
 	// header of the PROXY protocol, of either version. From there a connection
-	// without such a header is refused, and from elsewhere one with it.
+	// without such a header is refused; from elsewhere the header is not believed.
 	Proxies []netip.Prefix
 
 	// Log receives a line for each login and each operation on a file;

@@ -107,8 +107,8 @@ type ConnectionsConfig struct {
 	Max int `yaml:"max" env:"CONNECTIONS_MAX"`
 
 	// Connections at once from one address; of IPv6 a /64 counts as one. The
-	// machine itself, gateway.proxies and ftp.proxies are exempt. 0 is a quarter of all, and
-	// at most 1024.
+	// machine itself, gateway.proxies, ftp.proxies and sftp.proxies are
+	// exempt. 0 is a quarter of all, and at most 1024.
 	PerSource int `yaml:"per_source" env:"CONNECTIONS_PER_SOURCE"`
 }
 
@@ -222,6 +222,10 @@ type SFTPConfig struct {
 	// Whether to offer besides today's algorithms what older clients cannot do
 	// without (curl with libssh2 before 1.11, JSch).
 	Compatible bool `yaml:"compatible" env:"SFTP_COMPATIBLE"`
+
+	// Networks of proxies, as in "10.0.0.7, 10.1.0.0/16", whose connections must
+	// begin with a header of the PROXY protocol. Nobody else is believed.
+	Proxies Networks `yaml:"proxies" env:"SFTP_PROXIES"`
 
 	// How long a connection may move no data until it is ended. 0 is for ever.
 	Idle time.Duration `yaml:"idle" env:"SFTP_IDLE"`

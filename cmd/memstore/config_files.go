@@ -35,6 +35,8 @@ func (l *Loaded) checkFiles(bad func(name, format string, args ...any)) {
 	judge("ftp.public_for", err)
 	_, err = l.FTP.Proxies.Prefixes()
 	judge("ftp.proxies", err)
+	_, err = l.SFTP.Proxies.Prefixes()
+	judge("sftp.proxies", err)
 	if l.Partial < 0 {
 		bad("partial", "must not be negative")
 	}

@@ -146,6 +146,7 @@ func TestConfigErrors(t *testing.T) {
 		"cache above memory":  {yaml: "disk: {cache: 300MiB}\n", want: []string{"disk.cache (", "300MiB is not less than memory, 224MiB"}},
 		"short password":      {env: []string{"MEMSTORE_PASSWORD=hush!"}, want: []string{"first_user.password (MEMSTORE_PASSWORD)", "6 characters at least"}},
 		"no network":          {yaml: "gateway: {proxies: \"10.0.0.0/8, example.com\"}\n", want: []string{"gateway.proxies (", `"example.com" is not a network`}},
+		"no proxy":            {yaml: "sftp: {proxies: balancer}\n", want: []string{"sftp.proxies (", `"balancer" is not a network`}},
 		"nobody is banned":    {yaml: "bans: {limit: 0, length: 48h}\n", want: []string{"bans.limit (", "at least 1", "bans.length ("}},
 		"of every kind":       {yaml: "gatewey: 1\nnope: 2\ndrain: soon\nsweep: 1ms\n", env: []string{"MEMSTORE_GATEWAY=8080"}, want: []string{"gatewey", "nope", `"soon"`, "1ms is less", "8080"}},
 		"first user":          {env: []string{"MEMSTORE_USER=ann"}, want: []string{"first_user.name (MEMSTORE_USER)", "account:user"}},

@@ -59,7 +59,11 @@ func (n *node) openFileDoors(guard *auth.Guard, m *requestMetrics, crowd *crowd)
 		login.space = n.engine.Space
 	}
 	if n.files.sftp != nil {
-		n.serveFiles("sftp", n.sftpServer(login, m), crowd.listener(n.files.sftp))
+		s, err := n.sftpServer(login, m)
+		if err != nil {
+			return err
+		}
+		n.serveFiles("sftp", s, crowd.listener(n.files.sftp))
 	}
 	if n.files.ftp == nil && n.files.ftps == nil {
 		return nil
@@ -108,9 +112,14 @@ func (n *node) shutFileDoors(ctx context.Context) {
 }
 
 // sftpServer is the SFTP door as it is configured.
-func (n *node) sftpServer(login *fileLogin, m *requestMetrics) *sftp.Server {
+func (n *node) sftpServer(login *fileLogin, m *requestMetrics) (*sftp.Server, error) {
 	c := n.conf.SFTP
+	proxies, err := c.Proxies.Prefixes() // which check has seen already
+	if err != nil {
+		return nil, err
+	}
 	return &sftp.Server{
+		Proxies:  proxies,
 		HostKeys: n.files.hostKeys,
 		Password: login.sftpPassword,
 		Key:      login.sftpKey,
@@ -130,7 +139,7 @@ func (n *node) sftpServer(login *fileLogin, m *requestMetrics) *sftp.Server {
 		MaxConns:           orNone(c.MaxConnections),
 		MaxConnsPerAddress: orNone(c.MaxPerAddress),
 		MaxConnsPerUser:    orNone(c.MaxPerUser),
-	}
+	}, nil
 }
 
 // ftpServer is the FTP door as it is configured.

@@ -171,7 +171,11 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 	if err != nil {
 		return err
 	}
-	crowd := newCrowd(shares.connections, shares.eachSource, slices.Concat(loopback, proxies, ftpProxies), n.log)
+	sftpProxies, err := n.conf.SFTP.Proxies.Prefixes()
+	if err != nil {
+		return err
+	}
+	crowd := newCrowd(shares.connections, shares.eachSource, slices.Concat(loopback, proxies, ftpProxies, sftpProxies), n.log)
 	reg := newMetrics()
 	requests := newRequestMetrics(reg)
 	if l := n.gatewayListener; l != nil {
