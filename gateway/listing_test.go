@@ -199,22 +199,6 @@ func FuzzListingParameters(f *testing.F) {
 	})
 }
 
-func FuzzJSON(f *testing.F) {
-	f.Add("é\"\\\n\t\x01\x7f😀\xff\u2028")
-	f.Fuzz(func(t *testing.T, s string) {
-		b := appendJSON(nil, s)
-		var got string
-		if err := json.Unmarshal(b, &got); err != nil || got != strings.ToValidUTF8(s, "\ufffd") && utf8.ValidString(s) {
-			t.Fatalf("appendJSON(%q) = %s, which is %q, %v", s, b, got, err)
-		}
-		for _, ch := range b {
-			if ch < ' ' || ch > '~' {
-				t.Fatalf("appendJSON(%q) = %q", s, b)
-			}
-		}
-	})
-}
-
 func FuzzCompactType(f *testing.F) {
 	f.Add(`a/b; c="d;e"; f=g;;h`)
 	f.Fuzz(func(t *testing.T, s string) {

@@ -4,7 +4,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"memstore.dev/memstore/storage"
 )
@@ -93,11 +92,11 @@ func (e *jsonEncoder) row(b []byte, in *storage.Info) []byte {
 	switch {
 	case in.Subdir:
 		b = append(b, `{"subdir": `...)
-		b = appendJSON(b, entryName(in))
+		b = storage.AppendJSON(b, entryName(in))
 		return append(b, '}')
 	case in.Path.IsContainer():
 		b = append(b, `{"name": `...)
-		b = appendJSON(b, in.Path.Container)
+		b = storage.AppendJSON(b, in.Path.Container)
 		b = append(b, `, "count": `...)
 		b = strconv.AppendInt(b, in.Objects, 10)
 		b = append(b, `, "bytes": `...)
@@ -108,54 +107,13 @@ func (e *jsonEncoder) row(b []byte, in *storage.Info) []byte {
 		b = append(b, `, "hash": "`...)
 		b = append(b, in.ETag...)
 		b = append(b, `", "name": `...)
-		b = appendJSON(b, in.Path.Object)
+		b = storage.AppendJSON(b, in.Path.Object)
 		b = append(b, `, "content_type": `...)
-		b = appendJSON(b, e.types.compact(in.Type))
+		b = storage.AppendJSON(b, e.types.compact(in.Type))
 	}
 	b = append(b, `, "last_modified": "`...)
 	b = appendISO(b, in.ModTime)
 	return append(b, `"}`...)
-}
-
-// appendJSON appends a string in quotes, in ASCII alone.
-func appendJSON(b []byte, s string) []byte {
-	const hex = "0123456789abcdef"
-	unit := func(b []byte, r rune) []byte {
-		return append(b, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
-	}
-	b = append(b, '"')
-	from := 0
-	for i := 0; i < len(s); {
-		if ch := s[i]; ' ' <= ch && ch <= '~' && ch != '"' && ch != '\\' {
-			i++
-			continue
-		}
-		b = append(b, s[from:i]...)
-		r, n := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == '"' || r == '\\':
-			b = append(b, '\\', byte(r))
-		case r == '\n':
-			b = append(b, `\n`...)
-		case r == '\r':
-			b = append(b, `\r`...)
-		case r == '\t':
-			b = append(b, `\t`...)
-		case r == '\b':
-			b = append(b, `\b`...)
-		case r == '\f':
-			b = append(b, `\f`...)
-		case r > 0xffff:
-			r -= 0x10000
-			b = unit(unit(b, 0xd800+r>>10), 0xdc00+r&0x3ff)
-		default:
-			b = unit(b, r)
-		}
-		i += n
-		from = i
-	}
-	b = append(b, s[from:]...)
-	return append(b, '"')
 }
 
 // appendISO appends a time as listings have it, in UTC with microseconds.

@@ -10,7 +10,7 @@ type Query struct {
 	EndMarker string // only names before it; exclusive
 	Reverse   bool   // from the last name to the first
 	Limit     int    // at most so many entries, subdirs included; 0 for no limit
-	Meta      bool   // the entries have their Meta; without, it may be left nil
+	Meta      bool   // the entries have their Meta; without, only MetaKind need be in it
 }
 
 // A Cursor walks a set of names in byte order. Each method reports whether

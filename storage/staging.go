@@ -273,7 +273,7 @@ func (u *Staging) load(ctx context.Context, from Path) (Info, error) {
 	if err := u.mayGrow(in.Size); err != nil {
 		return Info{}, err
 	}
-	if c, ok := u.g.(Cloner); ok {
+	if c, ok := u.g.(Cloner); ok && in.Large == nil {
 		u.gate.RLock()
 		err := u.ended
 		if err == nil {
@@ -321,7 +321,7 @@ func (u *Staging) commit(ctx context.Context) (Info, error) {
 		return Info{}, ErrChecksum
 	}
 	in.ETag, in.Size = sum, u.g.Size()
-	in.Meta = u.withHash(in.Meta, in.Size)
+	in.Meta = u.withHash(keepKind(in.Meta, nil), in.Size)
 	if in.Type == "" {
 		in.Type = TypeByName(in.Path.Object)
 	}

@@ -80,6 +80,10 @@ type Info struct {
 
 	Meta Meta
 
+	// Large is set by a Store if the object is a large one. Size and ETag are
+	// those of the whole then, and ETag is no MD5 of bytes.
+	Large *Large
+
 	// Subdir marks an entry of a listing that stands for all names sharing a
 	// prefix up to the delimiter. Only Path is set beside it.
 	Subdir bool

@@ -64,17 +64,25 @@ func ownEyes(ctx context.Context) context.Context {
 // purposes. A guard lets such calls pass; only this package can make them.
 func ByStore(ctx context.Context) bool { return ctx.Value(asStore{}) != nil }
 
-// Stat describes a path.
+// Stat describes a path. What an object is beyond its bytes, this and the other
+// methods that read it see to; see AsStored.
 func (s *Store) Stat(ctx context.Context, p Path) (Info, error) {
 	in, err := s.b.Stat(ctx, p)
+	if err == nil && p.IsObject() && kindOf(&in) != plain && !asStored(ctx) {
+		in, err = s.resolve(ctx, in)
+	}
 	return in, Wrap("stat", p, err)
 }
 
 // List yields what lies directly beneath an account or a container; see
-// Backend.List.
+// Backend.List. Static large objects are described as by Stat, dynamic ones as
+// they are stored.
 func (s *Store) List(ctx context.Context, p Path, q Query) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
 		for in, err := range s.b.List(ctx, p, q) {
+			if err == nil && in.Meta != nil && !p.IsAccount() && in.IsManifest() {
+				in, err = shown(in)
+			}
 			if !yield(in, Wrap("list", p, err)) || err != nil {
 				return
 			}
@@ -83,9 +91,14 @@ func (s *Store) List(ctx context.Context, p Path, q Query) iter.Seq2[Info, error
 }
 
 // Open returns a stretch of an object, and the Info of all of it; see
-// Backend.Open.
+// Backend.Open. Of a large object whose first segment in that stretch is not as
+// it was the error is ErrSegment and the Info is valid nevertheless; where a
+// later one is not, reading ends with that error.
 func (s *Store) Open(ctx context.Context, p Path, r Range) (io.ReadCloser, Info, error) {
 	rc, in, err := s.b.Open(ctx, p, r)
+	if kindOf(&in) != plain && (err == nil || errors.Is(err, ErrRange)) && !asStored(ctx) {
+		rc, in, err = s.openResolved(ctx, rc, in, r)
+	}
 	return rc, in, Wrap("open", p, err)
 }
 
@@ -184,13 +197,14 @@ func merged(old, m Meta) Meta {
 }
 
 // Update replaces the metadata of an object: all of Meta and DeleteAt, and Type
-// unless in.Type is empty.
+// unless in.Type is empty. A static large object stays one; a dynamic one does
+// as long as in.Meta has its MetaManifest.
 func (s *Store) Update(ctx context.Context, in Info, c Cond) (Info, error) {
 	if err := CheckMeta(in.Path, in.Meta); err != nil {
 		return Info{}, Wrap("update", in.Path, err)
 	}
 	p := in.Path
-	in, err := s.b.Update(ctx, in, c)
+	in, err := s.updateObject(ctx, in, c)
 	if err != nil {
 		return Info{}, Wrap("update", p, err)
 	}

@@ -36,6 +36,12 @@ type Upload struct {
 // c must hold at the commit; what is certain to fail then fails here, before
 // any bytes are sent.
 func (s *Store) Create(ctx context.Context, in Info, c Cond) (*Upload, error) {
+	in.Meta = keepKind(in.Meta, nil)
+	return s.create(ctx, in, c)
+}
+
+// create is Create for objects of any kind.
+func (s *Store) create(ctx context.Context, in Info, c Cond) (*Upload, error) {
 	if err := CheckName(in.Path); err != nil {
 		return nil, Wrap("put", in.Path, err)
 	}
@@ -213,7 +219,8 @@ func (u *Upload) Close() error { return u.w.Close() }
 
 // Copy makes to.Path an object with the bytes of from, and Type, DeleteAt and
 // Meta of to. If from.Version is not 0 the source must still be of that
-// version. Where the Backend cannot copy by itself the bytes pass through here.
+// version. Where the Backend cannot copy by itself the bytes pass through here,
+// and so do those of a large object, of which the copy is none.
 func (s *Store) Copy(ctx context.Context, from, to Info, c Cond) (Info, error) {
 	if err := CheckName(to.Path); err != nil {
 		return Info{}, Wrap("copy", to.Path, err)
@@ -221,20 +228,48 @@ func (s *Store) Copy(ctx context.Context, from, to Info, c Cond) (Info, error) {
 	if err := CheckMeta(to.Path, to.Meta); err != nil {
 		return Info{}, Wrap("copy", to.Path, err)
 	}
-	in, err := s.copyWithin(ctx, from, to, c)
-	if !errors.Is(err, errors.ErrUnsupported) {
-		return in, Wrap("copy", to.Path, err)
+	for want, failed := from.Version, error(nil); ; {
+		source, err := s.Stat(ctx, from.Path)
+		if err != nil {
+			return Info{}, Wrap("copy", from.Path, err)
+		}
+		if want != 0 && source.Version != want {
+			return Info{}, Wrap("copy", from.Path, ErrPrecondition)
+		}
+		if failed != nil && source.Version == from.Version {
+			return Info{}, failed // so it was not the source that changed
+		}
+		in, err := s.copySeen(ctx, source, to, c)
+		if !errors.Is(err, ErrPrecondition) || want != 0 || ctx.Err() != nil {
+			return in, err
+		}
+		from.Version, failed = source.Version, err
 	}
-	r, in, err := s.b.Open(ctx, from.Path, All)
+}
+
+// copySeen copies an object of the version that was looked at.
+func (s *Store) copySeen(ctx context.Context, from, to Info, c Cond) (Info, error) {
+	var kind Meta
+	if from.Large == nil {
+		kind = from.Meta // it has one if what is stored is asked for
+	}
+	to.Meta = keepKind(to.Meta, kind)
+	if from.Large == nil {
+		in, err := s.copyWithin(ctx, from, to, c)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return in, Wrap("copy", to.Path, err)
+		}
+	}
+	r, in, err := s.Open(ctx, from.Path, All)
 	if err != nil {
 		return Info{}, Wrap("copy", from.Path, err)
 	}
 	defer r.Close()
-	if from.Version != 0 && in.Version != from.Version {
+	if in.Version != from.Version {
 		return Info{}, Wrap("copy", from.Path, ErrPrecondition)
 	}
 	to.Size, to.ETag = in.Size, ""
-	up, err := s.Create(ctx, to, c)
+	up, err := s.create(ctx, to, c)
 	if err != nil {
 		return Info{}, err
 	}
@@ -289,6 +324,7 @@ func (s *Store) Move(ctx context.Context, from, to Path, c Cond) (Info, error) {
 }
 
 func (s *Store) moveByCopy(ctx context.Context, from, to Path, c Cond) (Info, error) {
+	ctx = AsStored(ctx) // it stays what it is
 	old, err := s.Stat(ctx, from)
 	if err != nil || from == to {
 		return old, err

@@ -116,7 +116,8 @@ func (r *row) encode() []byte {
 	return appendMeta(b, r.meta)
 }
 
-// decodeRow reads a row; its Meta only if that is wanted. typ is what the
+// decodeRow reads a row; its Meta only if that is wanted, but for what every
+// listing tells, which few rows have. typ is what the
 // type may turn out to be, to save a copy of it.
 func decodeRow(b []byte, meta bool, typ string) (r row, err error) {
 	d := decode(b)
@@ -137,6 +138,7 @@ func decodeRow(b []byte, meta bool, typ string) (r row, err error) {
 		r.typ = string(t)
 	}
 	if !meta {
+		r.meta = d.metaKind()
 		return r, d.err
 	}
 	r.meta = d.meta()
@@ -408,6 +410,22 @@ func (d *decoder) bytes(n int) []byte {
 	b := d.b[:n]
 	d.b = d.b[n:]
 	return b
+}
+
+// metaKind reads of a row's metadata storage.MetaKind alone, and nothing behind
+// it. Names are in order.
+func (d *decoder) metaKind() storage.Meta {
+	for range d.uvarint() {
+		name := d.bytes(d.len())
+		if d.err != nil || string(name) > storage.MetaKind {
+			break
+		}
+		value := d.bytes(d.len())
+		if string(name) == storage.MetaKind {
+			return storage.Meta{storage.MetaKind: string(value)}
+		}
+	}
+	return nil
 }
 
 func (d *decoder) string() string { return string(d.bytes(d.len())) }

@@ -116,7 +116,13 @@ func page[V any](ctx context.Context, t tree[V], q storage.Query, yield func(sto
 			return yield(storage.Info{Path: at(string(name)), Subdir: true}, nil)
 		}
 		in := *info(c.at.value)
-		if in.Meta = in.Meta.Clone(); !q.Meta {
+		kind, is := in.Meta[storage.MetaKind]
+		switch {
+		case q.Meta:
+			in.Meta = in.Meta.Clone()
+		case is:
+			in.Meta = storage.Meta{storage.MetaKind: kind}
+		default:
 			in.Meta = nil
 		}
 		return yield(in, nil)

@@ -38,6 +38,29 @@ func (s *suite) testListing() {
 		[]string{"", "a", "a/", "a/a", "a/b/", "a/zz", "b/", "\xff", "0"})
 }
 
+// What an object is beyond its bytes is told without being asked for, whatever
+// metadata comes before it or behind.
+func (s *suite) testListingTellsKinds() {
+	s.container(in("c"))
+	const kind = "static 5 0"
+	for name, m := range map[string]storage.Meta{
+		"alone":   {storage.MetaKind: kind},
+		"between": {"Cache-Control": "no-cache", "X-Object-Meta-A": "b", storage.MetaKind: kind, "X-Robots-Tag": "none"},
+		"none":    {"X-Object-Meta-A": "b", "X-Robots-Tag": "none"},
+	} {
+		s.putInfo(storage.Info{Path: in("c", name), Meta: m}, []byte("x"))
+	}
+	found, err := list(s.ctx, s.b, in("c"), storage.Query{})
+	if err != nil || len(found) != 3 {
+		s.Fatalf("List = %v, %v; want three entries", found, err)
+	}
+	for i, want := range []string{kind, kind, ""} {
+		if got := found[i].Meta[storage.MetaKind]; got != want {
+			s.Errorf("%s of %v = %q, want %q", storage.MetaKind, found[i].Path, got, want)
+		}
+	}
+}
+
 func (s *suite) testListingOfContainers() {
 	names := []string{"a", "a-", "a-b", "a-b-c", "a--b", "aa", "b", "b-", "\xff", "\xff-", "\x01", "é-a"}
 	s.container(in())

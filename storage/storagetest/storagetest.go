@@ -58,6 +58,7 @@ func Run(t *testing.T, open func(t *testing.T) storage.Backend) {
 		{"Listing", (*suite).testListing},
 		{"ListingOfContainers", (*suite).testListingOfContainers},
 		{"ListingRandom", (*suite).testListingRandom},
+		{"ListingTellsKinds", (*suite).testListingTellsKinds},
 		{"ListingSnapshot", (*suite).testListingSnapshot},
 		{"Totals", (*suite).testTotals},
 		{"Conditions", (*suite).testConditions},
