@@ -264,6 +264,8 @@ func (c *call) serve(rest string) error {
 		if err := c.admit(t, path, err); err != nil {
 			return err
 		}
+	} else if boundary, ok := formBoundary(c.r); ok {
+		return c.postForm(boundary, path, err)
 	} else if err := c.identify(realm(rest)); err != nil {
 		return err
 	}

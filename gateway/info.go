@@ -65,6 +65,7 @@ func capabilities(c *Config) string {
 		"tempauth":         is{"account_acls": true},
 		"container_quotas": is{},
 		"account_quotas":   is{},
+		"formpost":         signatures(c, is{}),
 		"tempurl": signatures(c, is{
 			"methods":                 []string{"GET", "HEAD", "PUT", "POST", "DELETE"},
 			"incoming_remove_headers": []string{"x-timestamp"},

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"mime"
 	"net/http"
 
 	"memstore.dev/memstore/storage"
@@ -48,9 +47,6 @@ func lacking(r *http.Request, path storage.Path) error {
 			if v != "" && (header != "X-Versions-Enabled" || truth(v)) {
 				return no(header)
 			}
-		}
-		if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "multipart/form-data" && r.Method == http.MethodPost {
-			return no("Uploading by a form")
 		}
 	}
 	return nil
