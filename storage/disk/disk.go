@@ -38,6 +38,7 @@ const (
 	dirMeta       = "meta"
 	dirBlobs      = "blobs"
 	dirStaging    = "staging"
+	dirCradles    = "cradles"
 	dirQuarantine = "quarantine"
 	dirSnapshots  = "snapshots"
 )
@@ -57,7 +58,8 @@ type Backend struct {
 	ids     *ids
 	shelves *shelves
 	stages  stages
-	unnamed bool // files can be had without a name
+	unnamed bool     // files can be had without a name
+	cradles *cradles // where; nil if they cannot
 
 	queue    chan *change
 	loopDone chan struct{}

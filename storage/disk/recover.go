@@ -151,7 +151,9 @@ func (b *Backend) recover() (reclaims []uint64, err error) {
 	if err := b.sweepOrphans(); err != nil {
 		return nil, err
 	}
-	b.unnamed = b.probeUnnamed()
+	if b.unnamed = b.probeUnnamed(); b.unnamed {
+		b.cradles = newCradles(b.dir)
+	}
 	return pendingReclaims(b.db)
 }
 
@@ -255,7 +257,7 @@ func (b *Backend) probeUnnamed() bool {
 // newSpool opens a file for an upload.
 func (b *Backend) newSpool() (*spool, error) {
 	if b.unnamed {
-		f, err := openUnnamed(filepath.Join(b.dir, dirBlobs))
+		f, err := b.cradles.open()
 		if err != nil {
 			return nil, err
 		}

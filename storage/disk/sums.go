@@ -158,17 +158,17 @@ func (s *sums) cut(size int64) {
 	}
 }
 
-// behind returns a stretch that will not change, if there is one of at least
-// so many bytes that it has not returned before.
-func (s *sums) behind(least int64) (off, n int64) {
+// behind returns a stretch that will not change, if there is one that it has
+// not returned before, and that is long enough for where it begins.
+func (s *sums) behind(enough func(off int64) int64) (off, n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n := (s.whole - s.told) << blockShift; n >= least {
-		off = s.told << blockShift
-		s.told = s.whole
-		return off, n
+	off, n = s.told<<blockShift, (s.whole-s.told)<<blockShift
+	if n == 0 || n < enough(off) {
+		return 0, 0
 	}
-	return 0, 0
+	s.told = s.whole
+	return off, n
 }
 
 // load takes over what is known of blocks from the first on, of so many bytes.

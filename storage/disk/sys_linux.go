@@ -19,6 +19,25 @@ func openUnnamed(dir string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), dir+"/(unnamed)"), nil
 }
 
+// spreadChildren asks that directories made in this one be put far apart, as
+// chattr +T does.
+func spreadChildren(dir string) error {
+	const topDir = 0x20000 // FS_TOPDIR_FL
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	flags, err := unix.IoctlGetUint32(int(d.Fd()), unix.FS_IOC_GETFLAGS)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(d.Fd()), unix.FS_IOC_SETFLAGS, int(flags|topDir))
+	}
+	if err != nil {
+		return &fs.PathError{Op: "ioctl", Path: dir, Err: err}
+	}
+	return nil
+}
+
 // linkUnnamed gives an unnamed file its name in a directory.
 func linkUnnamed(f *os.File, dir *os.File, name string) error {
 	err := unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(int(f.Fd())), int(dir.Fd()), name, unix.AT_SYMLINK_FOLLOW)

@@ -15,6 +15,8 @@ import (
 
 func openUnnamed(string) (*os.File, error) { return nil, errors.ErrUnsupported }
 
+func spreadChildren(string) error { return errors.ErrUnsupported }
+
 func linkUnnamed(*os.File, *os.File, string) error { return errors.ErrUnsupported }
 
 func writeBack(*os.File, int64, int64) {}

@@ -17,11 +17,18 @@ import (
 
 func newMD5() hash.Hash { return md5.New() }
 
-// writeBackEvery is how much of a long upload is left to the page cache before
-// the disk is asked to begin. The fsync at the end of 64 MiB that came at the
-// pace of MD5 took 4 ms so, and 27 ms without; allocating the file ahead
-// changed neither.
-const writeBackEvery = 8 << 20
+// writeBackStep is how much of an upload is left to the page cache, from an
+// offset on, before the disk is asked to begin. The fsync at the end of 64 MiB
+// that came at the pace of MD5 took 4 ms with steps of 8 MiB, and 27 ms without
+// any; allocating the file ahead changed neither. Small steps at first let the
+// disk work beside the hash where there is not much more to come, and 1 MiB
+// took a tenth to a fifth less time; all the way they cost 64 MiB 15 %.
+func writeBackStep(off int64) int64 {
+	if off < 2<<20 {
+		return 256 << 10
+	}
+	return 8 << 20
+}
 
 // An upload is an object on its way, whose bytes come from the first to the
 // last (writer) or in any order (stage): in memory as long as they may go into
@@ -85,7 +92,7 @@ func (u *upload) writeBehind() {
 	if u.b.o.Sync == SyncNone {
 		return
 	}
-	if off, n := u.sums.behind(writeBackEvery); n > 0 {
+	if off, n := u.sums.behind(writeBackStep); n > 0 {
 		writeBack(u.file.File, off, n)
 	}
 }
