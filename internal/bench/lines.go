@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,6 +30,7 @@ type plan struct {
 	few   int             // objects of the smaller listing
 	many  int             // objects of the larger
 	conns []int
+	sizes []size
 	large int // objects of 64 MiB at most
 }
 
@@ -45,6 +47,24 @@ func newPlan(quick bool, only string, d time.Duration) plan {
 		}
 	}
 	return p
+}
+
+// parseSizes reads a list of sizes; an empty one is all of them.
+func parseSizes(list string) ([]size, error) {
+	if list == "" {
+		return sizes, nil
+	}
+	var some []size
+	for _, name := range strings.Split(list, ",") {
+		i := slices.IndexFunc(sizes, func(sz size) bool {
+			return strings.EqualFold(strings.ReplaceAll(sz.name, " ", ""), strings.ReplaceAll(name, " ", ""))
+		})
+		if i < 0 {
+			return nil, fmt.Errorf("size %q is none of those that are measured", name)
+		}
+		some = append(some, sizes[i])
+	}
+	return some, nil
 }
 
 // wants reports whether a group of lines is to be measured.

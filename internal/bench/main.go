@@ -75,6 +75,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := f.Bool("quick", false, "everything, but so little of it that the figures mean nothing: to see that it works")
 	only := f.String("only", "", "what to measure, of put, get, head, delete, list, flat, memory, start; everything if empty")
+	sized := f.String("size", "", "sizes of objects to measure, of 1KiB, 64KiB, 1MiB, 64MiB; all if empty")
 	each := f.Duration("time", 3*time.Second, "how long to measure each line")
 	b := &bench{log: os.Stderr}
 	f.StringVar(&b.bin, "bin", "", "the memstore program to measure; built if empty")
@@ -87,6 +88,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	b.plan = newPlan(*quick, *only, *each)
 	var err error
+	if b.plan.sizes, err = parseSizes(*sized); err != nil {
+		return err
+	}
 	if b.dir, err = os.MkdirTemp(*dir, "memstore-bench-"); err != nil {
 		return err
 	}
@@ -170,7 +174,7 @@ func (b *bench) measureMemstore(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, sz := range sizes {
+	for _, sz := range b.plan.sizes {
 		if !b.plan.wants("put", "get", "head", "delete") {
 			break
 		}
@@ -271,7 +275,7 @@ func (b *bench) measureSwift(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, sz := range sizes {
+	for _, sz := range b.plan.sizes {
 		if !b.plan.wants("put", "get", "head", "delete") {
 			break
 		}
