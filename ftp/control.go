@@ -97,6 +97,12 @@ func (c *session) readCommands(conn net.Conn) {
 			cmd = parse(line)
 			cmd.ahead = r.Buffered() > 0
 		}
+		if cmd.verb == "QUIT" {
+			c.quitting.Store(true)
+		}
+		if cmd.err != nil {
+			close(c.hungUp)
+		}
 		select {
 		case c.commands <- cmd:
 		case <-c.gone:

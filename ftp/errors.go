@@ -32,6 +32,7 @@ var (
 	errIsDirectory = &refusal{550, "is a directory"}
 	errNotEmpty    = &refusal{550, "directory is not empty"}
 	errOffset      = &refusal{554, "the file does not reach to where the transfer is to start"}
+	errVanished    = &refusal{426, "control connection lost"}
 	errShort       = &refusal{426, "fewer bytes have arrived than ALLO announced"}
 )
 

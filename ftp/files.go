@@ -268,8 +268,8 @@ func (t *transfer) TransferError(err error) {
 func (t *transfer) Close() (err error) {
 	defer t.c.open.Done()
 	defer t.catch(&err)
-	if t.upload && t.failed == nil && t.offset+t.op.Bytes < t.announced {
-		t.failed = errShort
+	if t.upload && t.failed == nil {
+		t.failed = t.judge()
 	}
 	if t.failed == nil {
 		err = t.file.Close()
@@ -280,6 +280,20 @@ func (t *transfer) Close() (err error) {
 	t.op.Err = t.failed
 	t.c.finish(t.op)
 	return t.c.note(err)
+}
+
+// judge says what speaks against taking what has arrived for the whole of an
+// upload that has ended well.
+func (t *transfer) judge() error {
+	switch {
+	case t.announced >= 0 && t.offset+t.op.Bytes < t.announced:
+		return errShort
+	case t.announced >= 0 && t.offset+t.op.Bytes == t.announced, t.c.endKnown():
+		return nil
+	case t.c.missing(moment(time.Since(t.op.Began), t.op.Bytes)):
+		return errVanished
+	}
+	return nil
 }
 
 // giveUp closes a file whose transfer has failed. If it had never begun, nothing

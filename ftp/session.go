@@ -36,6 +36,8 @@ type session struct {
 	commands chan command  // from the client; closed behind the last
 	resume   chan net.Conn // what reading goes on from after AUTH
 	gone     chan struct{} // closed when the session is cut
+	hungUp   chan struct{} // closed when reading has ended
+	quitting atomic.Bool   // QUIT was read
 	quiet    chan struct{} // has an element when it shall end once nothing is under way
 
 	mu     sync.Mutex // guards what follows
@@ -75,7 +77,7 @@ func newSession(s *Server, v *door.Visit) *session {
 	c := &session{
 		Visit: v, srv: s,
 		commands: make(chan command, maxHeld), resume: make(chan net.Conn),
-		gone: make(chan struct{}), quiet: make(chan struct{}, 1),
+		gone: make(chan struct{}), hungUp: make(chan struct{}), quiet: make(chan struct{}, 1),
 		dataTimeout: door.Span(s.DataTimeout, time.Minute), announced: -1, facts: allFacts,
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -185,6 +187,9 @@ func (c *session) converse() {
 			}
 			if ended && c.task != nil {
 				if c.task.transfer {
+					if c.quitting.Load() { // which is to be done when this has ended
+						continue
+					}
 					return
 				}
 				patience := time.AfterFunc(grace, func() { c.Cut("connection closed") })

@@ -139,7 +139,7 @@ func (k *Keeper) Serve(l net.Listener, r *Rules, meet func(*Visit) Visitor) erro
 
 // Visit is a connection that came by another way than a listener.
 func (k *Keeper) Visit(nc net.Conn, r *Rules) *Visit {
-	return &Visit{keeper: k, rules: r, Conn: nc, Remote: nc.RemoteAddr(), Began: time.Now()}
+	return &Visit{raw: nc, keeper: k, rules: r, Conn: nc, Remote: nc.RemoteAddr(), Began: time.Now()}
 }
 
 // welcome starts to serve a connection, unless the door is closing.

@@ -20,6 +20,7 @@ type Visit struct {
 	Began   time.Time    // when it was accepted
 	Log     *slog.Logger // says whose lines they are; nil until it has arrived
 
+	raw    net.Conn // Conn as it was accepted
 	keeper *Keeper
 	rules  *Rules
 	cut    func(why string) // of the Visitor
@@ -118,6 +119,9 @@ func (v *Visit) Describe() (Session, bool) {
 	}
 	return v.session, true
 }
+
+// Raw is the connection as it was accepted: from a proxy, if there is one.
+func (v *Visit) Raw() net.Conn { return v.raw }
 
 // HangUp closes the connection. Anybody may call it.
 func (v *Visit) HangUp() {
