@@ -293,7 +293,11 @@ func (c *call) serve(rest string) error {
 	if err := lacking(c.r, path); err != nil {
 		return c.unlessForbidden(err)
 	}
-	err = v(c)
+	if c.wantsWeb() {
+		err = c.web(v)
+	} else {
+		err = v(c)
+	}
 	if said := (*storage.Refusal)(nil); errors.As(err, &said) {
 		return c.unlessForbidden(err) // the Store judges metadata before it asks the guard
 	}

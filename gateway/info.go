@@ -66,6 +66,7 @@ func capabilities(c *Config) string {
 		"container_quotas": is{},
 		"account_quotas":   is{},
 		"formpost":         signatures(c, is{}),
+		"staticweb":        is{},
 		"tempurl": signatures(c, is{
 			"methods":                 []string{"GET", "HEAD", "PUT", "POST", "DELETE"},
 			"incoming_remove_headers": []string{"x-timestamp"},
