@@ -157,6 +157,7 @@ var (
 	unixTime   = regexp.MustCompile(`^[0-9]{10}$`)
 	seconds    = regexp.MustCompile(`^[0-9]+$`)
 	boundary   = regexp.MustCompile(`^multipart/byteranges;\s*boundary=("?)([0-9a-f]{32})"?$`)
+	pageTime   = regexp.MustCompile(`[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}`)
 	listedTime = regexp.MustCompile(`[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}`)
 )
 
@@ -210,6 +211,7 @@ func (s *side) normalise(r *http.Response, fields []string, data []byte) *answer
 	}
 	slices.Sort(fields)
 	body = listedTime.ReplaceAllString(body, "<time>")
+	body = pageTime.ReplaceAllString(body, "<time>")
 	body = strings.ReplaceAll(body, s.host, "<host>")
 	return &answer{status: r.Status, fields: fields, body: body}
 }
