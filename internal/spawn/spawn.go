@@ -44,7 +44,8 @@ type Process struct {
 	URL string // of its Swift door, without a path
 
 	cmd    *exec.Cmd
-	ready  chan string // the URL, once it is printed
+	ready  chan string   // the URL, once it is printed
+	told   chan struct{} // closed when it has printed where all doors are
 	ended  chan struct{}
 	err    error // of Wait, once ended is closed
 	mu     sync.Mutex
@@ -55,7 +56,7 @@ type Process struct {
 // of its own, further arguments and further environment variables. The process
 // dies with this one.
 func Start(bin, data string, args, env []string) (*Process, error) {
-	p := &Process{ready: make(chan string, 1), ended: make(chan struct{})}
+	p := &Process{ready: make(chan string, 1), told: make(chan struct{}), ended: make(chan struct{})}
 	p.cmd = exec.Command(bin, append([]string{"serve", "--data", data, "--gateway", "127.0.0.1:0", "--admin", ""}, args...)...)
 	p.cmd.Env = append(os.Environ(), "MEMSTORE_USER="+User, "MEMSTORE_PASSWORD="+Password)
 	p.cmd.Env = append(p.cmd.Env, env...)
@@ -93,7 +94,7 @@ var address = regexp.MustCompile(`http://127\.0\.0\.1:[1-9][0-9]*`)
 func (p *Process) read(r io.Reader) {
 	const most = 64 << 10
 	lines := bufio.NewReader(r)
-	for kept, found := 0, false; kept < most; {
+	for kept, found, told := 0, false, false; kept < most; {
 		line, err := lines.ReadString('\n')
 		if u := address.FindString(line); u != "" && !found {
 			found = true
@@ -103,6 +104,10 @@ func (p *Process) read(r io.Reader) {
 		p.mu.Lock()
 		p.output.WriteString(line)
 		p.mu.Unlock()
+		if line == "Ready.\n" && !told {
+			told = true
+			close(p.told)
+		}
 		if err != nil {
 			return
 		}
@@ -158,6 +163,26 @@ func (p *Process) Ready(ctx context.Context) error {
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
+}
+
+var fileDoor = regexp.MustCompile(`(?m)^  (SFTP|FTPS|FTP)\b.* s?ftps?://(\S+)`)
+
+// FileDoors are where the process listens for those who come for files, as HOST
+// and PORT by the name of the door: SFTP, FTP and FTPS, as far as they were asked
+// for when it was started. Call it when it is ready.
+func (p *Process) FileDoors(ctx context.Context) (map[string]string, error) {
+	select {
+	case <-p.told:
+	case <-p.ended:
+		return nil, fmt.Errorf("memstore ended at its start: %w\n%s", exitError(p.err), p.Output())
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	doors := map[string]string{}
+	for _, found := range fileDoor.FindAllStringSubmatch(p.Output(), -1) {
+		doors[found[1]] = found[2]
+	}
+	return doors, nil
 }
 
 func exitError(err error) error {
