@@ -25,8 +25,9 @@ type machine interface {
 	// was sent to it can have an effect any more.
 	strike(ctx context.Context) error
 
-	// inspect has the store examine itself, while it is up.
-	inspect(ctx context.Context) error
+	// inspect has the store examine itself, while it is up. So many uploads are
+	// kept for those who have not finished them.
+	inspect(ctx context.Context, kept int) error
 
 	// lateAcks reports whether an answer counts that came after strike was
 	// called.
@@ -45,6 +46,7 @@ type campaign struct {
 	log     io.Writer
 
 	acked, unanswered, blows int64
+	resumed, found           int64 // uploads gone on with, and found to be gone on with after a blow
 }
 
 // floodSize is how many small writes it takes until the engine's log is written
@@ -121,7 +123,16 @@ func (c *campaign) rise(ctx context.Context) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.machine.inspect(ctx); err != nil {
+	kept := 0
+	for _, k := range c.world.parts {
+		if k.leftover() != nil {
+			kept++
+		}
+	}
+	if c.blows > 0 {
+		c.found += int64(kept)
+	}
+	if err := c.machine.inspect(ctx, kept); err != nil {
 		found = append(found, finding{"fsck", "", err.Error()})
 	}
 	if len(found) > 0 {
@@ -174,6 +185,7 @@ func (c *campaign) cycle(ctx context.Context, i int) error {
 	wg.Wait()
 	c.acked += l.acked.Load()
 	c.unanswered += l.unanswered.Load()
+	c.resumed += l.resumed.Load()
 	if len(l.wrong) > 0 {
 		return findings(l.wrong)
 	}

@@ -14,6 +14,7 @@ import (
 type endpoint struct {
 	url   string // of the account, without a slash at the end
 	token string
+	files []dialer // logins by the doors for files, as far as there are any
 }
 
 // A client speaks to one life of a store. Its connections do not outlive it,

@@ -26,7 +26,8 @@ type fake struct {
 
 	mu         sync.Mutex // guards what is below
 	containers map[string]*fakeContainer
-	undo       []func() // how to take back each change of this life, oldest first
+	undo       []func()       // how to take back each change of this life, oldest first
+	kept       map[string]int // bytes of files that were left unfinished
 	server     *httptest.Server
 	dead       bool
 }
@@ -44,7 +45,7 @@ type fakeObject struct {
 }
 
 func newFake(lie string) *fake {
-	return &fake{lie: lie, r: rand.New(rand.NewPCG(1, 2)), containers: map[string]*fakeContainer{}}
+	return &fake{lie: lie, r: rand.New(rand.NewPCG(1, 2)), containers: map[string]*fakeContainer{}, kept: map[string]int{}}
 }
 
 func (f *fake) start(context.Context) (endpoint, error) {
@@ -52,11 +53,12 @@ func (f *fake) start(context.Context) (endpoint, error) {
 	defer f.mu.Unlock()
 	f.undo, f.dead = nil, false
 	f.server = httptest.NewServer(f)
-	return endpoint{f.server.URL + "/v1/AUTH_fake", "token"}, nil
+	dial := func(context.Context) (fileDoor, error) { return fakeFiles{f}, nil }
+	return endpoint{f.server.URL + "/v1/AUTH_fake", "token", []dialer{dial}}, nil
 }
 
 func (f *fake) stumble(context.Context, time.Duration) error { return nil }
-func (f *fake) inspect(context.Context) error                { return nil }
+func (f *fake) inspect(context.Context, int) error           { return nil }
 func (f *fake) lateAcks() bool                               { return f.lie != "late" }
 
 // strike ends this life and does then what the lie is.
@@ -75,6 +77,8 @@ func (f *fake) strike(context.Context) error {
 		}
 	case "tears", "keeps bytes of another", "forgets metadata", "brings back", "forgets an object":
 		f.spoil()
+	case "forgets what was kept", "keeps too little", "leaves an orphan":
+		f.spoilKept()
 	}
 	f.mu.Unlock()
 	f.server.CloseClientConnections()

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"memstore.dev/memstore/internal/spawn"
@@ -24,7 +26,7 @@ type killer struct {
 func (m *killer) lateAcks() bool { return true } // what was sent was promised
 
 func (m *killer) start(ctx context.Context) (endpoint, error) {
-	p, err := spawn.Start(m.bin, m.data, nil, m.env)
+	p, err := spawn.Start(m.bin, m.data, fileDoors, m.env)
 	if err != nil {
 		return endpoint{}, err
 	}
@@ -32,12 +34,19 @@ func (m *killer) start(ctx context.Context) (endpoint, error) {
 	if err := p.Ready(ctx); err != nil {
 		return endpoint{}, err
 	}
+	doors, err := p.FileDoors(ctx)
+	if err != nil {
+		return endpoint{}, err
+	}
 	url, token, err := p.Login(ctx)
-	return endpoint{url, token}, err
+	return endpoint{url, token, []dialer{dialSFTP(doors["SFTP"]), dialFTP(doors["FTP"])}}, err
 }
 
+// fileDoors open the doors for files.
+var fileDoors = []string{"--sftp", "127.0.0.1:0", "--ftp", "127.0.0.1:0"}
+
 func (m *killer) stumble(ctx context.Context, after time.Duration) error {
-	p, err := spawn.Start(m.bin, m.data, nil, m.env)
+	p, err := spawn.Start(m.bin, m.data, fileDoors, m.env)
 	if err != nil {
 		return err
 	}
@@ -55,11 +64,18 @@ func (m *killer) strike(context.Context) error {
 
 // inspect looks for what a crash may leave lying about, and then runs fsck
 // beside the server, which has a snapshot to itself meanwhile.
-func (m *killer) inspect(ctx context.Context) error {
+func (m *killer) inspect(ctx context.Context, kept int) error {
 	for _, dir := range []string{"staging", "quarantine", "snapshots"} {
 		names, err := filepath.Glob(filepath.Join(m.data, dir, "*"))
 		if err != nil {
 			return err
+		}
+		if dir == "staging" {
+			all := len(names)
+			names = slices.DeleteFunc(names, func(name string) bool { return strings.HasPrefix(filepath.Base(name), "kept-") })
+			if n := all - len(names); n != kept {
+				return fmt.Errorf("%d files of unfinished uploads are kept, want %d", n, kept)
+			}
 		}
 		if len(names) > 0 {
 			return fmt.Errorf("left behind: %q", names)
@@ -98,7 +114,7 @@ func kills(ctx context.Context, o options) error {
 	if err := fsck(ctx, o.bin, m.data, "--read-data"); err != nil {
 		return fmt.Errorf("seed %d: %w", o.seed, err)
 	}
-	fmt.Fprintf(o.log, "kill: %d kills in %s, %d changes acknowledged, 0 lost, 0 torn, %d unanswered\n",
-		c.blows, time.Since(begun).Round(time.Second), c.acked, c.unanswered)
+	fmt.Fprintf(o.log, "kill: %d kills in %s, %d changes acknowledged, 0 lost, 0 torn, %d unanswered; %d unfinished uploads survived a kill, %d were gone on with\n",
+		c.blows, time.Since(begun).Round(time.Second), c.acked, c.unanswered, c.found, c.resumed)
 	return nil
 }

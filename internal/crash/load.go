@@ -31,7 +31,9 @@ type load struct {
 	flood atomic.Int64  // so many small writes come first
 	early chan struct{} // closed when they are done
 
-	acked, unanswered atomic.Int64
+	acked, unanswered, resumed atomic.Int64
+
+	logins [][]fileDoor // by writer and door; nil until it is needed
 
 	mu    sync.Mutex
 	wrong []finding
@@ -55,8 +57,10 @@ func newLoad(w *world, c *client, flood int) *load {
 // run lets the writers work until quit is set or nobody answers any more.
 func (l *load) run(ctx context.Context, writers int, seed uint64) {
 	var wg sync.WaitGroup
+	l.logins = make([][]fileDoor, writers)
 	for i := range writers {
 		wg.Go(func() {
+			defer l.logOut(i)
 			r := rand.New(rand.NewPCG(seed, uint64(i)))
 			for !l.quit.Load() && !l.struck.Load() && ctx.Err() == nil {
 				l.step(ctx, r, i)
@@ -75,6 +79,8 @@ func (l *load) step(ctx context.Context, r *rand.Rand, i int) {
 		l.contend(ctx, r)
 	case n < 24:
 		l.ownContainer(ctx, r, i)
+	case n < 44 && len(l.c.at.files) > 0:
+		l.file(ctx, r, i)
 	default:
 		k := l.w.keys[r.IntN(len(l.w.keys))]
 		if !k.turn.TryLock() {

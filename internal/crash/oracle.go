@@ -97,6 +97,27 @@ type key struct {
 
 	mu      sync.Mutex // guards what is below
 	history []event    // never empty
+	left    *left      // an upload to it that was left unfinished; nil if there is none
+}
+
+// A left is an upload that was not finished, which its user may go on with.
+type left struct {
+	body body
+	size int64 // how much of it is kept
+	sure bool  // that was answered; otherwise it may be less, or nothing
+}
+
+// leftover returns what is left of an upload to the key.
+func (k *key) leftover() *left {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.left
+}
+
+func (k *key) setLeft(l *left) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.left = l
 }
 
 func newKey(container, object string) *key {
@@ -177,30 +198,46 @@ type world struct {
 	contended  []*key   // objects in them, any writer at any time
 	containers []*key   // containers that come and go, one for each writer
 	inside     [][]*key // objects in each of those
+	files      [][]*key // objects that come and go as files, a few for each writer
+	parts      []*key   // objects that are uploaded in two pieces, one for each writer
 }
+
+// filed is the container of all files.
+const filed = "files"
 
 // newWorld returns the names for so many writers.
 func newWorld(writers int) *world {
-	w := &world{shared: []string{"alpha", "beta bad %41", "gämma"}}
+	w := &world{shared: []string{"alpha", "beta bad %41", filed, "gämma"}}
 	oddities := []string{"", "/", "//x/", "/../", "%2F", "?q=1&", "#", " ", "\n", "ü/ñ", "\x01", "+"}
 	for i := range writers * 12 {
 		name := fmt.Sprintf("k%03d%s", i, oddities[i%len(oddities)])
-		w.keys = append(w.keys, newKey(w.shared[i%len(w.shared)], name))
+		w.keys = append(w.keys, newKey(w.mixed(i), name))
 	}
 	for i := range 12 {
-		w.contended = append(w.contended, newKey(w.shared[i%len(w.shared)], fmt.Sprintf("hot/%d", i)))
+		w.contended = append(w.contended, newKey(w.mixed(i), fmt.Sprintf("hot/%d", i)))
 	}
 	for i := range writers {
 		name := fmt.Sprintf("own-%d", i)
 		w.containers = append(w.containers, newKey(name, ""))
 		w.inside = append(w.inside, []*key{newKey(name, "a"), newKey(name, "b/c")})
+		var files []*key
+		for _, form := range []string{"%d", "%d.txt", "%d ☃.jpg"} {
+			files = append(files, newKey(filed, fmt.Sprintf(form, i)))
+		}
+		w.files = append(w.files, files)
+		w.parts = append(w.parts, newKey(filed, fmt.Sprintf("part-%d", i)))
 	}
 	return w
 }
 
+// mixed is one of the shared containers where any name goes.
+func (w *world) mixed(i int) string {
+	return slices.DeleteFunc(slices.Clone(w.shared), func(name string) bool { return name == filed })[i%3]
+}
+
 // objects are all keys that are objects.
 func (w *world) objects() []*key {
-	return slices.Concat(w.keys, w.contended, slices.Concat(w.inside...))
+	return slices.Concat(w.keys, w.contended, slices.Concat(w.inside...), slices.Concat(w.files...), w.parts)
 }
 
 // tick is the next moment.

@@ -77,6 +77,9 @@ func TestCampaignFindsLies(t *testing.T) {
 		{"brings back", []string{"listing"}},
 		{"lists too little", []string{"listing"}},
 		{"miscounts", []string{"totals"}},
+		{"forgets what was kept", []string{"lost"}},
+		{"keeps too little", []string{"lost"}},
+		{"leaves an orphan", []string{"orphan"}},
 	}
 	for _, tt := range tests {
 		t.Run("lie="+tt.lie, func(t *testing.T) {
@@ -88,6 +91,8 @@ func TestCampaignFindsLies(t *testing.T) {
 				t.Fatalf("an honest store was accused: %v", err)
 			case tt.want == nil && c.acked < 20: // far fewer than any machine manages, and enough to be judged
 				t.Fatalf("only %d changes were acknowledged", c.acked)
+			case tt.want == nil && (c.resumed == 0 || c.found == 0):
+				t.Fatalf("%d unfinished uploads survived a blow, and %d were gone on with", c.found, c.resumed)
 			case tt.want != nil && (!errors.As(err, new(findings)) || !slices.ContainsFunc(tt.want, named)):
 				t.Fatalf("run() = %v, want a finding of kind %q", err, tt.want)
 			}

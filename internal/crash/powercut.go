@@ -80,7 +80,7 @@ func (m *cutter) strike(ctx context.Context) error {
 }
 
 func (m *cutter) stumble(ctx context.Context, after time.Duration) error {
-	p, err := spawn.Start(m.bin, m.data, nil, m.env)
+	p, err := spawn.Start(m.bin, m.data, fileDoors, m.env)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 
 // A finding is something the store did that no honest store does.
 type finding struct {
-	kind string // lost, torn, resurrected, alien, listing, totals, answer, unanswered, start, fsck
+	kind string // lost, torn, orphan, resurrected, alien, listing, totals, answer, unanswered, start, fsck
 	key  string
 	text string
 }
@@ -43,6 +43,9 @@ func (w *world) verify(ctx context.Context, c *client, seed uint64) ([]finding, 
 	wg.Wait()
 	if v.err == nil {
 		v.err = v.listings(ctx)
+	}
+	if v.err == nil && len(c.at.files) > 0 {
+		v.err = v.files(ctx, c.at.files[seed%uint64(len(c.at.files))])
 	}
 	return v.findings, v.err
 }
