@@ -1,0 +1,105 @@
+package cdn
+
+import (
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+)
+
+// varyAll says whether a response can never be chosen for another request.
+func varyAll(values []string) bool {
+	return slices.ContainsFunc(values, func(v string) bool {
+		return slices.ContainsFunc(strings.Split(v, ","), func(name string) bool { return strings.Trim(name, " \t") == "*" })
+	})
+}
+
+// varySpec is the list of field names in Vary, each once and sorted.
+func varySpec(values []string) []string {
+	var names []string
+	for _, v := range values {
+		for name := range strings.SplitSeq(v, ",") {
+			if name = strings.Trim(name, " \t"); name != "" {
+				names = append(names, textproto.CanonicalMIMEHeaderKey(name))
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// normal is the value of a field of requests in the form that variants are told
+// apart by: two requests with the same are given the same response.
+func normal(h http.Header, name string) string {
+	values := h[name]
+	switch {
+	case len(values) == 0:
+		return ""
+	case name == "Accept-Encoding":
+		return acceptEncoding(values)
+	case name == "Accept-Language", name == "Accept", name == "Accept-Charset":
+		return strings.ToLower(members(values))
+	}
+	return members(values)
+}
+
+// members joins the members of a list, without the space around them: a field
+// may come in several lines or in one (RFC 9110, section 5.3).
+func members(values []string) string {
+	if len(values) == 1 && !strings.ContainsAny(values[0], " \t,") {
+		return "=" + values[0]
+	}
+	b := []byte("=") // so that an empty field is not an absent one
+	for _, v := range values {
+		for part := range strings.SplitSeq(v, ",") {
+			if len(b) > 1 {
+				b = append(b, ',')
+			}
+			b = append(b, strings.Trim(part, " \t")...)
+		}
+	}
+	return string(b)
+}
+
+// codings are the content codings in use on the web, as they are sent on.
+var codings = []string{"br", "gzip", "zstd"}
+
+// acceptEncoding is what a request accepts of the codings in use: there are few
+// ways to say so, and many of spelling it.
+func acceptEncoding(values []string) string {
+	var accepted [8]bool
+	star, named := false, [8]bool{}
+	for _, v := range values {
+		for part := range strings.SplitSeq(v, ",") {
+			coding, params, _ := strings.Cut(part, ";")
+			coding = strings.ToLower(strings.Trim(coding, " \t"))
+			coding = strings.TrimPrefix(coding, "x-")
+			zero := zeroWeight(params)
+			if coding == "*" {
+				star = !zero
+				continue
+			}
+			if i := slices.Index(codings, coding); i >= 0 {
+				named[i], accepted[i] = true, !zero
+			}
+		}
+	}
+	var names []string
+	for i, coding := range codings {
+		if accepted[i] || star && !named[i] {
+			names = append(names, coding)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// zeroWeight says whether the parameters have a weight of 0: "q=0", "q=0.0".
+func zeroWeight(params string) bool {
+	for p := range strings.SplitSeq(params, ";") {
+		name, v, ok := strings.Cut(strings.Trim(p, " \t"), "=")
+		if ok && strings.EqualFold(name, "q") {
+			return strings.Trim(v, "0.") == "" && strings.HasPrefix(v, "0")
+		}
+	}
+	return false
+}
