@@ -86,10 +86,15 @@ type service struct {
 
 func (i *identity) services(c *call, id auth.Identity, version string) []service {
 	store, keys := i.storageURL(c, id.Account), i.base(c)+version
-	return []service{
+	list := []service{
 		{"swift", "object-store", store, store, i.base(c) + "/v1"},
 		{"keystone", "identity", keys, keys, keys},
 	}
+	if u := i.cdnURL(c, id.Account); u != "" {
+		// Rackspace's clients look for the first, HP's and others for the second.
+		list = append(list, service{"cloudFilesCDN", "rax:object-cdn", u, u, u}, service{"cdn", "object-cdn", u, u, u})
+	}
+	return list
 }
 
 func (i *identity) catalogV3(c *call, id auth.Identity) []fields {

@@ -88,6 +88,12 @@ type Config struct {
 	// of "sha1", "sha256" and "sha512". If empty they are DefaultDigests.
 	Digests []string
 
+	// CDN, if not nil, has containers put on the edges; see there.
+	CDN *CDN
+
+	// Edges, if not nil, answers the edges on other machines, below /edge/v1/.
+	Edges http.Handler
+
 	// Disabled, if not nil and true at the moment, makes /healthcheck answer
 	// 503, so that a balancer sends no new clients while others are finishing.
 	Disabled func() bool
@@ -150,6 +156,12 @@ func (g *gateway) routes() *mux.Router {
 	r := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	r.Handle("/healthcheck", handler((*call).healthcheck))
 	r.Handle("/info", handler((*call).info))
+	if g.CDN != nil {
+		r.PathPrefix(cdnRoot).Handler(handler((*call).cdnPath))
+	}
+	if g.Edges != nil {
+		r.PathPrefix("/edge/v1/").Handler(g.Edges)
+	}
 	(&identity{auth: g.Auth, log: g.Log, url: g.URL}).routes(r)
 	r.NotFoundHandler = handler((*call).nowhere)
 	r.MethodNotAllowedHandler = handler((*call).methodNotAllowed)

@@ -73,6 +73,9 @@ func (i *identity) v1(c *call) error {
 	c.set("X-Storage-Token", token.Secret)
 	c.set("X-Auth-Token-Expires", strconv.Itoa(int(time.Until(token.Expires).Seconds())))
 	c.set("X-Storage-Url", i.storageURL(c, c.id.Account))
+	if u := i.cdnURL(c, c.id.Account); u != "" {
+		c.set("X-Cdn-Management-Url", u)
+	}
 	return c.done(http.StatusOK)
 }
 
