@@ -17,6 +17,9 @@ type Entry struct {
 	// The body is one of these.
 	mem  []byte
 	fill *Fill
+	disk *stored
+
+	held int64 // bytes of memory that head and mem hold
 }
 
 // Head returns the head as it was given. It must not be changed.
@@ -26,6 +29,9 @@ func (e *Entry) Head() []byte { return e.head }
 func (e *Entry) Size() (n int64, known bool) {
 	if e.fill != nil {
 		return e.fill.length()
+	}
+	if e.disk != nil {
+		return e.disk.size, true
 	}
 	return int64(len(e.mem)), true
 }
@@ -46,10 +52,16 @@ func (e *Entry) Bytes() []byte {
 // goroutine at a time. The readers of a growing entry wait for bytes as they
 // come, no longer than ctx lives, and fail when the fill is aborted.
 //
-// The reader implements io.WriterTo.
+// The reader implements io.WriterTo. To a writer that is an io.ReaderFrom it
+// hands verified stretches of a file on the disk as *os.File in an
+// io.LimitedReader, which a plain TCP connection sends without copying; to any
+// other it writes blocks of up to 64 KiB from pooled buffers.
 func (e *Entry) Reader(ctx context.Context, off, n int64) io.ReadCloser {
 	if e.fill != nil {
 		return e.fill.reader(ctx, off, n)
+	}
+	if e.disk != nil {
+		return e.disk.reader(ctx, off, n)
 	}
 	off = min(max(off, 0), int64(len(e.mem)))
 	if rest := int64(len(e.mem)) - off; n < 0 || n > rest {
@@ -60,7 +72,14 @@ func (e *Entry) Reader(ctx context.Context, off, n int64) io.ReadCloser {
 
 // Release says that the caller is done with the entry; its methods must not be
 // called any more. It does not end the entry's readers.
-func (e *Entry) Release() {}
+func (e *Entry) Release() {
+	switch {
+	case e.fill != nil:
+		e.fill.release()
+	case e.disk != nil:
+		e.disk.release()
+	}
+}
 
 // version identifies an entry among all that were ever kept; 0 is none.
 func (e *Entry) version() uint64 {
@@ -96,4 +115,5 @@ func (r *memoryReader) Close() error { r.b = nil; return nil }
 var (
 	_ io.WriterTo = (*memoryReader)(nil)
 	_ io.WriterTo = (*follower)(nil)
+	_ io.WriterTo = (*diskReader)(nil)
 )

@@ -1,20 +1,36 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // blockSize is the unit in which bodies grow and are checksummed.
 const blockSize = 64 << 10
 
+const (
+	// recent is how many of the newest blocks of a body that goes to the disk
+	// stay in memory for readers close behind.
+	recent = 4
+	// window is how many blocks of a body that goes nowhere stay in memory.
+	window = 16
+)
+
+// patience is how long a body that goes nowhere waits for a first reader.
+const patience = 5 * time.Second
+
 // A Fill is an entry in the making: Write its body, then Commit or Abort. One
 // goroutine writes; any number may read its Entry meanwhile.
+//
+// A small body grows in memory, a larger one on the disk, so that its size does
+// not matter to memory nor a slow reader to the fill. Where there is no disk,
+// or none that works, only the last MiB is held: the fill then waits for its
+// fastest reader, and readers that are further behind fail.
 type Fill struct {
 	s      *Store
 	key    Key
@@ -23,20 +39,42 @@ type Fill struct {
 	entry  *Entry
 	doomed atomic.Bool   // removed since Create: will not be kept
 	seq    atomic.Uint64 // of what was kept
+	refs   atomic.Int32  // of who may read: the fill itself while open, its entry, its readers
 
-	mu     sync.Mutex // guards all below
-	blocks [][]byte   // full ones of blockSize, and the last; nil where let go
-	size   int64      // bytes written
-	end    error      // nil while open; io.EOF when whole, else why readers fail
-	grown  chan struct{}
+	// Only the writer's:
+	mode int
+	last bool   // nothing more will be written
+	log  int    // of the disk tier
+	next extent // what is left of the extent being filled
+	seg  *segment
+
+	mu      sync.Mutex // guards all below
+	blocks  [][]byte   // all of blockSize but the last; nil where let go
+	base    int        // blocks before it are let go
+	size    int64      // bytes written
+	disk    *stored    // what is on the disk; its parts and table grow
+	busy    bool       // the writer is at work: it releases what Abort ends meanwhile
+	freed   bool       // the fill's own reference is given back
+	end     error      // nil while open; io.EOF when whole, else why readers fail
+	grown   chan struct{}
+	moved   chan struct{} // readers that made room tell the writer who waits for it
+	readers map[*follower]struct{}
 }
+
+// Where the body of a fill goes.
+const (
+	inMemory = iota
+	onDisk
+	nowhere
+)
 
 // Create begins an entry of which the head is known, and the size of the body
 // or -1. Get does not find it before Commit. Every Fill must be ended by Commit
 // or Abort.
 func (s *Store) Create(k Key, head []byte, size int64) *Fill {
-	f := &Fill{s: s, key: k, head: head, want: size}
+	f := &Fill{s: s, key: k, head: head, want: size, readers: make(map[*follower]struct{})}
 	f.entry = &Entry{s: s, key: k, head: head, fill: f}
+	f.refs.Store(1)
 	sh := s.shard(k)
 	sh.mu.Lock()
 	sh.open[k] = append(sh.open[k], f)
@@ -44,103 +82,370 @@ func (s *Store) Create(k Key, head []byte, size int64) *Fill {
 	return f
 }
 
-// Entry returns a view of the growing entry, which its caller must Release.
-func (f *Fill) Entry() *Entry { return f.entry }
+// Entry returns a view of the growing entry, which its caller must Release. It
+// must not be asked for after Commit or Abort; those who have it keep it.
+func (f *Fill) Entry() *Entry {
+	f.refs.Add(1)
+	return f.entry
+}
 
-// Write appends to the body. It does not wait for readers.
-func (f *Fill) Write(p []byte) (int, error) {
+// release gives back a reference; with the last one the segments of the body
+// may go.
+func (f *Fill) release() {
+	if f.refs.Add(-1) > 0 {
+		return
+	}
+	f.mu.Lock()
+	b := f.disk
+	f.disk = nil
+	f.mu.Unlock()
+	if b != nil {
+		b.release()
+	}
+}
+
+// enter begins the writer's work.
+func (f *Fill) enter() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.end != nil {
-		return 0, f.ended()
+		return f.ended()
 	}
+	f.busy = true
+	return nil
+}
+
+// exit ends it.
+func (f *Fill) exit() {
+	f.mu.Lock()
+	f.busy = false
+	over := f.end != nil && !f.freed
+	f.freed = f.freed || over
+	f.mu.Unlock()
+	if over {
+		f.release()
+	}
+}
+
+// Write appends to the body. It waits for readers only if the body cannot be
+// kept.
+func (f *Fill) Write(p []byte) (int, error) {
+	if err := f.enter(); err != nil {
+		return 0, err
+	}
+	defer f.exit()
 	if f.want >= 0 && f.size+int64(len(p)) > f.want {
 		return 0, fmt.Errorf("%w: more than %d bytes", ErrSize, f.want)
 	}
-	n := len(p)
-	for len(p) > 0 {
-		last := len(f.blocks) - 1
-		if last < 0 || len(f.blocks[last]) == blockSize {
-			room := 4 << 10
-			if f.want >= 0 {
-				room = int(min(f.want-f.size, blockSize))
-			} else if last >= 0 {
-				room = blockSize
-			}
-			f.blocks = append(f.blocks, make([]byte, 0, room))
-			last++
+	done := 0
+	for done < len(p) {
+		f.mu.Lock()
+		if f.end != nil {
+			defer f.mu.Unlock()
+			return done, f.ended()
 		}
-		b := f.blocks[last]
-		part := min(len(p), blockSize-len(b))
-		f.blocks[last] = append(b, p[:part]...) // readers hold what was before: it does not change
-		f.size += int64(part)
-		p = p[part:]
+		n, full := f.grow(p[done:])
+		f.mu.Unlock()
+		done += n
+		if full {
+			if err := f.settle(); err != nil {
+				return done, err
+			}
+		}
 	}
+	return done, nil
+}
+
+// grow appends to the last block, and reports whether it is full; f.mu is held.
+func (f *Fill) grow(p []byte) (n int, full bool) {
+	last := len(f.blocks) - 1
+	if last < 0 || len(f.blocks[last]) == blockSize {
+		room := blockSize
+		if f.want >= 0 {
+			room = int(min(f.want-f.size, blockSize))
+		} else if last < 0 {
+			room = 4 << 10
+		}
+		f.blocks = append(f.blocks, make([]byte, 0, room))
+		last++
+	}
+	b := f.blocks[last]
+	n = min(len(p), blockSize-len(b))
+	f.blocks[last] = append(b, p[:n]...) // readers hold what was before: it does not change
+	f.size += int64(n)
 	f.wake()
-	return n, nil
+	return n, len(b)+n == blockSize
+}
+
+// settle sends full blocks to where the body goes.
+func (f *Fill) settle() error {
+	if f.mode == inMemory && max(f.size, f.want) > f.s.opt.MaxMemoryEntry {
+		f.mode = onDisk
+		if f.s.disk == nil {
+			f.mode = nowhere
+		} else if f.s.disk.haunted(f.key) {
+			f.log = logMain
+		}
+	}
+	if f.mode == onDisk {
+		if max(f.size, f.want) > f.s.disk.maxBody() || f.store() != nil {
+			f.mode = nowhere
+		}
+	}
+	if f.mode == nowhere {
+		return f.makeRoom()
+	}
+	return nil
+}
+
+// store writes blocks to the disk that are not there yet, the last one too if
+// it is all there is to come.
+func (f *Fill) store() error {
+	d := f.s.disk
+	f.mu.Lock()
+	if f.disk == nil {
+		f.disk = &stored{s: f.s, key: f.key}
+		f.disk.refs.Store(1)
+	}
+	first := len(f.disk.table)
+	blocks := f.blocks[first:]
+	written := f.size
+	f.mu.Unlock()
+	for _, b := range blocks {
+		if f.next.length < uint32(len(b)) { // only ever 0: extents hold whole blocks, but for the last
+			if err := f.extend(written - int64(first)*blockSize); err != nil {
+				return err
+			}
+		}
+		if err := d.fill(f.seg, int64(f.next.off), b); err != nil {
+			return err
+		}
+		sum := checksum(b)
+		f.next.off += uint32(len(b))
+		f.next.length -= uint32(len(b))
+		first++
+		f.mu.Lock()
+		f.disk.parts[len(f.disk.parts)-1].length += uint32(len(b))
+		f.disk.table = append(f.disk.table, sum)
+		f.disk.size += int64(len(b))
+		for f.base < len(f.disk.table)-recent {
+			f.blocks[f.base] = nil
+			f.base++
+		}
+		f.mu.Unlock()
+	}
+	return nil
+}
+
+// extend reserves the next extent, for at least that many bytes.
+func (f *Fill) extend(least int64) error {
+	d := f.s.disk
+	want := least
+	switch {
+	case f.want >= 0:
+		want = f.want - f.disk.size // which only the writer changes
+	case !f.last:
+		// Of unknown length: an eighth at most is reserved in vain.
+		want = max(least, min(f.size/8, 1<<20)) + blockSize - 1
+		want -= want % blockSize
+	}
+	if f.disk.size > d.segmentSize {
+		f.log = logMain // it would have flowed out of probation before it is whole
+	}
+	g, x, err := d.reserve(f.log, f.key, want)
+	if err != nil {
+		return err
+	}
+	f.seg, f.next = g, x
+	x.length = 0
+	f.mu.Lock()
+	f.disk.parts = append(f.disk.parts, part{g, x})
+	f.mu.Unlock()
+	return nil
+}
+
+// makeRoom lets go of the oldest blocks of a body that is not kept, once a
+// reader has them, and waits for that.
+func (f *Fill) makeRoom() error {
+	began := time.Now()
+	for {
+		f.mu.Lock()
+		if f.end != nil {
+			defer f.mu.Unlock()
+			return f.ended()
+		}
+		fastest := int64(-1)
+		for r := range f.readers {
+			if r.ctx.Err() != nil {
+				delete(f.readers, r)
+				continue
+			}
+			fastest = max(fastest, r.at)
+		}
+		stored := 0
+		if f.disk != nil {
+			stored = len(f.disk.table)
+		}
+		for len(f.blocks)-f.base > window && (f.base < stored || fastest >= int64(f.base+1)*blockSize) {
+			f.blocks[f.base] = nil
+			f.base++
+		}
+		if len(f.blocks)-f.base <= window {
+			f.mu.Unlock()
+			return nil
+		}
+		if fastest < 0 && time.Since(began) > patience {
+			f.mu.Unlock()
+			return fmt.Errorf("%w: and nobody reads it", ErrNotKept)
+		}
+		if f.moved == nil {
+			f.moved = make(chan struct{})
+		}
+		moved := f.moved
+		f.mu.Unlock()
+		timer := time.NewTimer(time.Second) // readers' contexts end without a word
+		select {
+		case <-moved:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
 }
 
 // Commit ends the fill: its readers come to the end of the body, and Get finds
-// the entry. If the error is ErrNotKept, they do and it does not: it was
-// removed since Create, or there is no room. With any other error the readers
-// fail, as after Abort.
+// the entry in place of what was kept under its key. If the error is
+// ErrNotKept, they do and it does not: its key was removed since Create, or
+// there is no room; what was kept before is removed in any case. With any other
+// error the readers fail, as after Abort, and what was kept before stays.
 func (f *Fill) Commit() error {
-	f.mu.Lock()
-	if f.end != nil {
-		defer f.mu.Unlock()
-		return f.ended()
+	if err := f.enter(); err != nil {
+		return err
 	}
+	defer f.exit()
 	if f.want >= 0 && f.size != f.want {
-		f.mu.Unlock()
 		err := fmt.Errorf("%w: %d bytes instead of %d", ErrSize, f.size, f.want)
 		f.Abort(err)
 		return err
 	}
-	f.end = io.EOF
-	body := f.whole()
-	f.blocks = [][]byte{body}
-	f.wake()
+	f.last = true
+	if f.mode == inMemory && f.size <= f.s.opt.MaxMemoryEntry {
+		f.mu.Lock()
+		body := f.whole()
+		f.blocks, f.base = [][]byte{body}, 0
+		f.mu.Unlock()
+		return f.finish(f.keepInMemory(body))
+	}
+	err := f.keepOnDisk()
+	f.mu.Lock()
+	if f.disk != nil {
+		for ; f.base < len(f.disk.table); f.base++ {
+			f.blocks[f.base] = nil // readers find it on the disk from now on
+		}
+	}
 	f.mu.Unlock()
-	return f.keep(body)
+	return f.finish(err)
 }
 
-// keep makes the entry visible.
-func (f *Fill) keep(body []byte) error {
+// finish brings readers to the end.
+func (f *Fill) finish(err error) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.end != nil { // aborted meanwhile
+		return f.ended()
+	}
+	f.end = io.EOF
+	f.wake()
+	return err
+}
+
+// keepInMemory makes a small entry visible.
+func (f *Fill) keepInMemory(body []byte) error {
 	s, sh := f.s, f.s.shard(f.key)
+	sh.change.Lock()
+	defer sh.change.Unlock()
 	sh.mu.Lock()
 	f.leave(sh)
-	if f.doomed.Load() || int64(len(body)) > s.opt.MaxMemoryEntry || s.closed.Load() {
+	if f.doomed.Load() || s.closed.Load() {
 		sh.mu.Unlock()
 		s.notKept.Add(1)
 		return ErrNotKept
 	}
-	e := &Entry{s: s, key: f.key, head: f.head, mem: body, seq: s.seq.Add(1)}
-	it := &item{key: f.key, size: itemOverhead + int64(len(f.head)+cap(body))}
-	it.entry.Store(e)
-	old := sh.items[f.key]
+	e := &Entry{s: s, key: f.key, head: f.head, mem: body, seq: s.seq.Add(1), held: int64(len(f.head) + cap(body))}
+	it, old := newItem(e), sh.items[f.key]
 	sh.items[f.key] = it
 	f.seq.Store(e.seq)
+	saved := s.unindex(sh, f.key)
 	out := s.mem.add(it, old)
 	sh.mu.Unlock()
-	s.fills.Add(1)
+	if saved {
+		s.disk.forget(f.key, e.seq-1)
+	}
 	s.leave(out)
+	s.fills.Add(1)
+	if s.disk != nil && !s.disk.pressed.Load() {
+		s.saveLater(it) // room that nobody else wants: a restart finds it warm
+	}
 	return nil
 }
 
-// leave takes evicted items out of the maps.
-func (s *Store) leave(out []*item) {
-	for _, it := range out {
-		sh := s.shard(it.key)
-		sh.mu.Lock()
-		if sh.items[it.key] == it {
-			delete(sh.items, it.key)
+// keepOnDisk makes a large entry visible, if all of it is on the disk.
+func (f *Fill) keepOnDisk() error {
+	s, sh := f.s, f.s.shard(f.key)
+	if f.mode == inMemory {
+		f.mode = onDisk
+		if s.disk == nil {
+			f.mode = nowhere
 		}
-		sh.mu.Unlock()
 	}
+	whole := f.mode == onDisk && f.store() == nil
+	sh.change.Lock()
+	defer sh.change.Unlock()
+	sh.mu.Lock()
+	f.leave(sh)
+	if f.doomed.Load() || s.closed.Load() {
+		sh.mu.Unlock()
+		s.notKept.Add(1)
+		return ErrNotKept
+	}
+	_, known := sh.index.slots[f.key]
+	sh.mu.Unlock()
+	seq := s.seq.Add(1)
+	if whole {
+		p := &pending{record: record{key: f.key, seq: seq, size: f.disk.size, kind: kindSpread, head: f.head, table: f.disk.table}}
+		for _, part := range f.disk.parts {
+			p.extents = append(p.extents, part.extent)
+			whole = whole && s.disk.alive(part.seg.id)
+		}
+		log := f.log
+		if known {
+			log = logMain
+		}
+		if whole && s.disk.write(log, []*pending{p}) == nil {
+			f.disk.seq = seq
+			sh.mu.Lock()
+			if it := sh.items[f.key]; it != nil {
+				delete(sh.items, f.key)
+				s.mem.drop(it)
+			}
+			saved := s.unindex(sh, f.key)
+			sh.index.put(f.key, p.place, p.extents)
+			f.seq.Store(seq)
+			sh.mu.Unlock()
+			if saved {
+				s.disk.forget(f.key, seq-1)
+			}
+			s.fills.Add(1)
+			return nil
+		}
+	}
+	sh.mu.Lock()
+	s.purge(sh, f.key, seq) // what was kept is not what the origin has now
+	s.notKept.Add(1)
+	return ErrNotKept
 }
 
 // Abort ends the fill: nothing is kept, and its readers fail with err. After
-// Commit or Abort it does nothing.
+// Commit or Abort it does nothing. It may be called while Write waits.
 func (f *Fill) Abort(err error) {
 	if err == nil {
 		err = ErrAborted
@@ -151,14 +456,22 @@ func (f *Fill) Abort(err error) {
 		return
 	}
 	f.end = err
-	f.blocks = nil
 	f.wake()
+	if f.moved != nil {
+		close(f.moved)
+		f.moved = nil
+	}
+	over := !f.busy && !f.freed
+	f.freed = f.freed || over
 	f.mu.Unlock()
 	sh := f.s.shard(f.key)
 	sh.mu.Lock()
 	f.leave(sh)
 	sh.mu.Unlock()
 	f.s.aborted.Add(1)
+	if over {
+		f.release()
+	}
 }
 
 // leave takes f from the open fills of its key; sh.mu is held.
@@ -210,109 +523,8 @@ func (f *Fill) length() (int64, bool) {
 func (f *Fill) bytes() []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.end != io.EOF || len(f.blocks) != 1 {
+	if f.end != io.EOF || f.disk != nil || len(f.blocks) != 1 || f.base > 0 {
 		return nil
 	}
 	return f.blocks[0]
 }
-
-func (f *Fill) reader(ctx context.Context, off, n int64) *follower {
-	off = max(off, 0)
-	end := int64(-1)
-	if n >= 0 {
-		end = off + n
-	}
-	return &follower{f: f, ctx: ctx, pos: off, end: end}
-}
-
-// A follower reads a body that may still be growing.
-type follower struct {
-	f    *Fill
-	ctx  context.Context // of the request that reads: the wait for bytes ends with it
-	pos  int64
-	end  int64 // -1: that of the body
-	done bool
-}
-
-// next returns bytes at pos, at most as many as one block has, waiting for the
-// first of them.
-func (r *follower) next() ([]byte, error) {
-	if r.done {
-		return nil, ErrClosed
-	}
-	if r.end >= 0 && r.pos >= r.end {
-		return nil, io.EOF
-	}
-	for {
-		b, wait, err := r.look()
-		if b != nil || err != nil {
-			return b, err
-		}
-		select {
-		case <-wait:
-		case <-r.ctx.Done():
-			return nil, context.Cause(r.ctx)
-		}
-	}
-}
-
-// look returns the bytes at pos, or a channel that is closed when there may be
-// some.
-func (r *follower) look() ([]byte, <-chan struct{}, error) {
-	f := r.f
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.end != nil && f.end != io.EOF {
-		return nil, nil, f.end
-	}
-	if r.pos < f.size {
-		var b []byte
-		if f.end == io.EOF {
-			b = f.blocks[0][r.pos:]
-		} else {
-			b = f.blocks[r.pos/blockSize][r.pos%blockSize:]
-		}
-		if r.end >= 0 && int64(len(b)) > r.end-r.pos {
-			b = b[:r.end-r.pos]
-		}
-		return b, nil, nil
-	}
-	if f.end == io.EOF {
-		return nil, nil, io.EOF
-	}
-	if f.grown == nil {
-		f.grown = make(chan struct{})
-	}
-	return nil, f.grown, nil
-}
-
-func (r *follower) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	b, err := r.next()
-	n := copy(p, b)
-	r.pos += int64(n)
-	return n, err
-}
-
-func (r *follower) WriteTo(w io.Writer) (int64, error) {
-	var sum int64
-	for {
-		b, err := r.next()
-		if err == io.EOF {
-			return sum, nil
-		}
-		if err != nil {
-			return sum, err
-		}
-		n, err := w.Write(b)
-		r.pos += int64(n)
-		sum += int64(n)
-		if err != nil {
-			return sum, err
-		}
-	}
-}
-
-func (r *follower) Close() error { r.done = true; return nil }

@@ -15,7 +15,6 @@ import (
 // One policy serves all shards, so that a budget of few entries is not cut into
 // slices of none.
 type memory struct {
-	s      *Store
 	budget int64
 
 	mu      sync.Mutex // guards all below, and the fields of items but entry and freq
@@ -32,7 +31,8 @@ type item struct {
 	key        Key
 	entry      atomic.Pointer[Entry]
 	freq       atomic.Uint32
-	size       int64 // with overhead
+	queued     atomic.Bool // on the disk, or on its way there
+	size       int64       // with overhead
 	prev, next *item
 	queue      *fifo // nil: in none
 }
@@ -43,10 +43,21 @@ const itemOverhead = 352
 
 const maxFreq = 3
 
-func (it *item) use() {
-	if f := it.freq.Load(); f < maxFreq {
+// newItem makes the item of an entry whose body is in memory.
+func newItem(e *Entry) *item {
+	it := &item{key: e.key, size: itemOverhead + e.held}
+	it.entry.Store(e)
+	return it
+}
+
+// use counts a use, and reports whether that makes the item worth a place on
+// the disk, which it does not have yet.
+func (it *item) use() bool {
+	f := it.freq.Load()
+	if f < maxFreq {
 		it.freq.CompareAndSwap(f, f+1) // a lost race is a use not counted: no matter
 	}
+	return f == 0 && !it.queued.Load()
 }
 
 // fifo is an intrusive queue; new items come in at the front.
@@ -81,8 +92,8 @@ func (q *fifo) remove(it *item) {
 	q.bytes -= it.size
 }
 
-func (m *memory) init(s *Store, budget int64) {
-	m.s, m.budget = s, budget
+func (m *memory) init(budget int64) {
+	m.budget = budget
 	m.ghost.init()
 }
 
@@ -120,7 +131,7 @@ func (m *memory) shrink() []*item {
 				m.main.push(it)
 				continue
 			}
-			m.ghost.add(it.key, it.size, m.budget)
+			m.ghost.add(it.key, it.size, m.budget, m.budget/10)
 			out = append(out, it)
 		} else {
 			it := m.main.back
@@ -155,8 +166,8 @@ func (m *memory) drop(it *item) {
 	m.unlink(it)
 }
 
-// resize accounts for a new head.
-func (m *memory) resize(it *item, by int64) {
+// resize accounts for a new head, and returns the items that must leave for it.
+func (m *memory) resize(it *item, by int64) []*item {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	it.size += by
@@ -164,6 +175,7 @@ func (m *memory) resize(it *item, by int64) {
 		it.queue.bytes += by
 		m.used += by
 	}
+	return m.shrink()
 }
 
 func (m *memory) stats(st *Stats) {
@@ -172,8 +184,8 @@ func (m *memory) stats(st *Stats) {
 	st.MemoryEntries, st.MemoryBytes, st.MemoryEvicted = m.count, m.used+m.ghost.bytes(), m.evicted
 }
 
-// ghosts remember keys that left the small queue unused, for as long as a
-// budget's worth of others has not left after them.
+// ghosts remember keys that left a queue unused, until others of a budget's
+// worth have left after them or the room for ghosts is full.
 type ghosts struct {
 	index map[Key]uint64 // to its number in the ring
 	ring  []ghost
@@ -194,7 +206,7 @@ func (g *ghosts) init() { g.index = make(map[Key]uint64); g.ring = make([]ghost,
 
 func (g *ghosts) bytes() int64 { return int64(len(g.index)) * ghostOverhead }
 
-func (g *ghosts) add(k Key, size, budget int64) {
+func (g *ghosts) add(k Key, size, budget, room int64) {
 	if g.next-g.first == uint64(len(g.ring)) {
 		ring := make([]ghost, 2*len(g.ring))
 		for n := g.first; n < g.next; n++ {
@@ -206,7 +218,7 @@ func (g *ghosts) add(k Key, size, budget int64) {
 	g.index[k] = g.next
 	g.next++
 	g.held += size
-	for g.first < g.next && (g.held > budget || g.bytes() > budget/10) {
+	for g.first < g.next && (g.held > budget || g.bytes() > room) {
 		old := g.ring[g.first%uint64(len(g.ring))]
 		if g.index[old.key] == g.first {
 			delete(g.index, old.key)
