@@ -54,7 +54,10 @@ type guardedStage struct {
 	by commitment
 }
 
-var _ storage.Cloner = (*guardedStage)(nil)
+var (
+	_ storage.Cloner       = (*guardedStage)(nil)
+	_ storage.Checkpointer = (*guardedStage)(nil)
+)
 
 func (s *guardedStage) Commit(ctx context.Context, in storage.Info, c storage.Cond) (storage.Info, error) {
 	if err := s.by.still(ctx); err != nil {
@@ -71,4 +74,13 @@ func (s *guardedStage) Clone(ctx context.Context, from storage.Info) error {
 		return storage.Wrap("put", s.by.path, errors.ErrUnsupported)
 	}
 	return c.Clone(ctx, from)
+}
+
+// Checkpoint keeps for who writes what he has written, as Keep does.
+func (s *guardedStage) Checkpoint(size int64, note []byte) error {
+	c, ok := s.Stage.(storage.Checkpointer)
+	if !ok {
+		return storage.Wrap("keep", s.by.path, errors.ErrUnsupported)
+	}
+	return c.Checkpoint(size, note)
 }

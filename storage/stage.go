@@ -17,7 +17,7 @@ type Stager interface {
 	//
 	// What was kept is found again as it was kept, should the process die while
 	// it is open, until it is written or truncated below the size it was kept
-	// with, or ends.
+	// with, or ends; so is what a Checkpointer has made safe.
 	Stage(ctx context.Context, p Path, key string) (Stage, error)
 
 	// Staged yields what is kept under keys with this prefix, in order of key;

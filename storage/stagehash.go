@@ -15,6 +15,15 @@ import (
 // is left to hash when the last byte has come is time its client waits.
 const maxLag = 8 << 20
 
+// writes takes note that a stretch that begins there is about to be written.
+func (u *Staging) writes(from int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if from < u.track.frontier {
+		u.rewritten = true
+	}
+}
+
 // wrote takes note that a stretch was written, and has it hashed when its turn
 // has come. It is called with the gate held.
 func (u *Staging) wrote(from, to int64) {
@@ -55,6 +64,7 @@ func (u *Staging) follow() {
 			if err != nil && err != io.EOF {
 				u.dirty = true // Commit will read again, and tell
 			}
+			u.checkpoint()
 			u.idle.Broadcast()
 		}
 		u.hashing = false

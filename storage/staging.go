@@ -48,14 +48,16 @@ type Staging struct {
 	ended error                  // what ended it, under gate
 	note  atomic.Pointer[[]byte] // apart from gate: others look at it meanwhile
 
-	mu      sync.Mutex
-	track   track // what is written
-	limit   int64 // what quotas allowed it to grow to when last asked; negative for no bound
-	sum     hash.Hash
-	hashed  int64 // of these bytes
-	dirty   bool  // some of them have changed since
-	hashing bool  // by a goroutine
-	idle    *sync.Cond
+	mu        sync.Mutex
+	track     track // what is written
+	limit     int64 // what quotas allowed it to grow to when last asked; negative for no bound
+	sum       hash.Hash
+	hashed    int64 // of these bytes
+	dirty     bool  // some of them have changed since
+	rewritten bool  // something was written, or is now, that had been before
+	hashing   bool  // by a goroutine
+	idle      *sync.Cond
+	checks    checkpoints
 }
 
 // Stage starts an object at in.Path whose bytes come in any order, or opens
@@ -191,6 +193,7 @@ func (u *Staging) writeAt(p []byte, off int64) (int, error) {
 	if err := u.mayGrow(off + int64(len(p))); err != nil {
 		return 0, err
 	}
+	u.writes(off)
 	n, err := u.g.WriteAt(p, off)
 	if n > 0 {
 		u.wrote(off, off+int64(n))
@@ -456,6 +459,7 @@ func (u *Staging) end(why error) {
 	u.mu.Lock()
 	u.settle()
 	u.mu.Unlock()
+	u.checks.running.Wait()
 	u.s.live.remove(u)
 }
 

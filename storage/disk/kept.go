@@ -3,6 +3,7 @@ package disk
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
@@ -139,11 +140,11 @@ func (s *stages) end(key string, kept *keptStage) {
 	}
 }
 
-// loosened notes that nothing is kept under a key that is open.
-func (s *stages) loosened(key string) {
+// keptSo notes what is kept under a key that is open; nil if nothing is.
+func (s *stages) keptSo(key string, k *keptStage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held[key].kept = nil
+	s.held[key].kept = k
 }
 
 // list describes what has a key with the prefix.
@@ -262,7 +263,7 @@ func (g *stage) unkeep() error {
 		return err
 	}
 	g.kept = nil
-	g.b.stages.loosened(g.key)
+	g.b.stages.keptSo(g.key, nil)
 	return nil
 }
 
@@ -309,6 +310,74 @@ func (g *stage) keep(note []byte) error {
 	g.kept = k
 	g.release()
 	return nil
+}
+
+// Checkpoint puts the first bytes aside, durably, while others come.
+func (g *stage) Checkpoint(size int64, note []byte) error {
+	return storage.Wrap("keep", g.path, g.checkpoint(size, note))
+}
+
+func (g *stage) checkpoint(size int64, note []byte) error {
+	g.mu.RLock() // nobody commits, keeps, cuts or closes it meanwhile
+	defer g.mu.RUnlock()
+	if err := g.usable(); err != nil {
+		return err
+	}
+	if g.key == "" || size > g.size.Load() {
+		return fs.ErrInvalid
+	}
+	if g.file == nil { // so little is not worth it
+		return errors.ErrUnsupported
+	}
+	if !g.b.enter() {
+		return storage.ErrUnavailable
+	}
+	defer g.b.leave()
+	if err := g.b.space.admitRemove(); err != nil {
+		return err
+	}
+	if err := g.fix(size); err != nil {
+		return err
+	}
+	defer g.unfix()
+	k := &keptStage{path: g.path, size: size, at: ticks(time.Now()), note: slices.Clone(note)}
+	var err error
+	if k.id, err = g.nameKept(); err != nil {
+		return noSpace(err)
+	}
+	k.sums = g.sums.known(size, keptSums)
+	err = g.b.submit(context.Background(), 128+len(g.key)+len(note)+4*len(k.sums), func(t *tx) error {
+		t.batch.Set(stageKey(g.key), k.encode(), nil)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	k.sums = nil // in the record, where they are looked up
+	g.keeping.Lock()
+	defer g.keeping.Unlock()
+	g.kept = k
+	g.b.stages.keptSo(g.key, k)
+	return nil
+}
+
+// fix waits for what is being written, and has what comes below size wait
+// until unfix.
+func (g *stage) fix(size int64) error {
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	if g.fixed > 0 {
+		return fs.ErrExist
+	}
+	g.fixed, g.over = size, make(chan struct{})
+	return nil
+}
+
+func (g *stage) unfix() {
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	g.fixed = 0
+	close(g.over)
 }
 
 // nameKept makes the file durable under a name in staging, and returns the id

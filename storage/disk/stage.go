@@ -62,11 +62,16 @@ type stage struct {
 
 	keeping sync.Mutex // guards kept, where mu is not held alone
 	kept    *keptStage // what is found if this ends with the process; nil if nothing
+
+	writing sync.RWMutex  // held to write to the file, below mu; held alone to change what follows
+	fixed   int64         // bytes that a checkpoint is made of, and that must not change meanwhile
+	over    chan struct{} // closed when it is made
 }
 
 var (
-	_ storage.Stage  = (*stage)(nil)
-	_ storage.Cloner = (*stage)(nil)
+	_ storage.Stage        = (*stage)(nil)
+	_ storage.Cloner       = (*stage)(nil)
+	_ storage.Checkpointer = (*stage)(nil)
 )
 
 func (g *stage) touch() { g.written.Store(ticks(time.Now())) }
@@ -140,6 +145,8 @@ func (g *stage) writeAt(p []byte, off int64) (int, error) {
 	if err := g.usable(); err != nil || len(p) == 0 {
 		return 0, err
 	}
+	g.beginWrite(off)
+	defer g.writing.RUnlock()
 	if err := g.loosen(off); err != nil {
 		return 0, err
 	}
@@ -156,6 +163,19 @@ func (g *stage) writeAt(p []byte, off int64) (int, error) {
 	}
 	g.writeBehind()
 	return n, noSpace(err)
+}
+
+// beginWrite takes writing, when no checkpoint is made of what is to be written.
+func (g *stage) beginWrite(off int64) {
+	for {
+		g.writing.RLock()
+		if off >= g.fixed {
+			return
+		}
+		over := g.over
+		g.writing.RUnlock()
+		<-over
+	}
 }
 
 // grow raises the size to at least this.
