@@ -59,7 +59,9 @@ func (c *call) answerCondition(status int, in *storage.Info) error {
 	c.describe(in)
 	if status == http.StatusPreconditionFailed {
 		c.w.Header().Del("Accept-Ranges")
-		c.set("Content-Type", html)
+		if in.Large != nil || !in.IsManifest() {
+			c.set("Content-Type", html)
+		}
 		c.set("Content-Length", "0")
 	}
 	c.w.WriteHeader(status)

@@ -106,7 +106,8 @@ func unquote(s string) string {
 // its Range are about the source; its metadata is laid over that of the
 // source, or takes its place.
 func (c *call) copy(from, to storage.Path) error {
-	dest := c.path
+	dest, meant := c.path, c.ctx
+	c.asAsked()
 	for {
 		c.path = from // whose headers are shown if it does not come to a copy
 		source, err := c.g.Store.Stat(c.ctx, from)
@@ -130,6 +131,10 @@ func (c *call) copy(from, to storage.Path) error {
 		}
 		if len(to.Container) > storage.MaxContainerName {
 			return c.unlessForbidden(fs.ErrNotExist)
+		}
+		if source.IsManifest() && source.Large == nil {
+			c.ctx = meant
+			return c.copyManifest(&source, target, cond)
 		}
 		var in storage.Info
 		if *list == (stretch{0, source.Size}) {
@@ -182,11 +187,22 @@ func (c *call) target(source *storage.Info, to storage.Path) (storage.Info, stor
 	if in.Type, err = contentType(h); err != nil {
 		return in, cond, err
 	}
+	if v := source.Meta[storage.MetaManifest]; v != "" && source.Large == nil { // the manifest itself is copied
+		if in.Meta == nil {
+			in.Meta = storage.Meta{}
+		}
+		if in.Meta[storage.MetaManifest] == "" {
+			in.Meta[storage.MetaManifest] = v
+		}
+	}
 	if !truth(h.Get("X-Fresh-Metadata")) {
 		own := in.Meta
 		in.Meta = source.Meta.Clone()
 		if in.Meta == nil {
 			in.Meta = storage.Meta{}
+		}
+		if source.Large != nil {
+			delete(in.Meta, storage.MetaManifest) // what is copied is the content
 		}
 		maps.Copy(in.Meta, own)
 		if in.DeleteAt.IsZero() {
@@ -228,6 +244,9 @@ func (c *call) copyStretch(source *storage.Info, s stretch, target storage.Info,
 // copied answers that a copy was made, and from what.
 func (c *call) copied(source, in *storage.Info) error {
 	c.set("Etag", in.ETag)
+	if in.Large != nil {
+		c.set("Etag", `"`+in.ETag+`"`)
+	}
 	c.set("Last-Modified", httpDate(in.ModTime))
 	c.set("X-Copied-From-Account", quote(source.Path.Account))
 	c.set("X-Copied-From", quote(source.Path.Container+"/"+source.Path.Object))

@@ -64,6 +64,7 @@ var answers = []struct {
 	{fs.ErrExist, refusal{status: http.StatusConflict}},
 	{storage.ErrQuota, refusal{status: http.StatusRequestEntityTooLarge, text: "Upload exceeds quota."}},
 	{storage.ErrTooLarge, *errTooLarge},
+	{storage.ErrSegment, refusal{status: http.StatusConflict}},
 	{storage.ErrRange, refusal{status: http.StatusRequestedRangeNotSatisfiable}},
 	{storage.ErrIncomplete, refusal{status: statusDisconnected, hangUp: true}},
 	{storage.ErrNoSpace, refusal{status: http.StatusInsufficientStorage}},
@@ -107,8 +108,7 @@ func (c *call) answerTo(err error) refusal {
 func (c *call) fail(err error) bool {
 	r := c.answerTo(err)
 	if r.status == http.StatusInternalServerError && !c.gone(err) {
-		c.g.Log.LogAttrs(c.ctx, slog.LevelError, "request failed", slog.String("txid", c.txid),
-			slog.String("method", c.r.Method), slog.Any("error", err))
+		c.logFault(err)
 	}
 	if c.w.status != 0 {
 		return false
@@ -140,6 +140,12 @@ func (c *call) fail(err error) bool {
 	}
 	c.say(r.status, r.kind, text)
 	return true
+}
+
+// logFault tells the log of what the client is not told.
+func (c *call) logFault(err error) {
+	c.g.Log.LogAttrs(c.ctx, slog.LevelError, "request failed", slog.String("txid", c.txid),
+		slog.String("method", c.r.Method), slog.Any("error", err))
 }
 
 // htmlText makes text into HTML that shows it, for sentences that quote what was

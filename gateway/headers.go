@@ -55,6 +55,7 @@ var (
 			"Content-Language":    "Content-Language",
 			"Expires":             "Expires",
 			"X-Robots-Tag":        "X-Robots-Tag",
+			storage.MetaManifest:  storage.MetaManifest,
 		},
 	}
 )
@@ -157,6 +158,7 @@ func (c *call) describe(in *storage.Info) {
 		c.set("X-Delete-At", strconv.FormatInt(in.DeleteAt.Unix(), 10))
 	}
 	c.set("Etag", in.ETag)
+	c.describeLarge(in)
 	c.set("Last-Modified", httpDate(in.ModTime))
 	c.set("X-Timestamp", timestamp(in.ModTime))
 	c.w.Header()["Accept-Ranges"] = acceptRanges

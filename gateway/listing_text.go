@@ -105,7 +105,7 @@ func (e *jsonEncoder) row(b []byte, in *storage.Info) []byte {
 		b = append(b, `{"bytes": `...)
 		b = strconv.AppendInt(b, in.Size, 10)
 		b = append(b, `, "hash": "`...)
-		b = append(b, in.ETag...)
+		b = append(b, storedETag(in)...)
 		b = append(b, `", "name": `...)
 		b = storage.AppendJSON(b, in.Path.Object)
 		b = append(b, `, "content_type": `...)
@@ -113,7 +113,22 @@ func (e *jsonEncoder) row(b []byte, in *storage.Info) []byte {
 	}
 	b = append(b, `, "last_modified": "`...)
 	b = appendISO(b, in.ModTime)
-	return append(b, `"}`...)
+	b = append(b, '"')
+	if in.Large != nil && in.Large.Static {
+		b = append(b, `, "slo_etag": "\"`...)
+		b = append(b, in.ETag...)
+		b = append(b, `\""`...)
+	}
+	return append(b, '}')
+}
+
+// storedETag is the MD5 of what is stored of an object, which listings show also
+// of large ones.
+func storedETag(in *storage.Info) string {
+	if in.Large != nil {
+		return in.Large.ManifestETag
+	}
+	return in.ETag
 }
 
 // appendISO appends a time as listings have it, in UTC with microseconds.

@@ -55,7 +55,7 @@ func (e *xmlEncoder) row(b []byte, in *storage.Info) []byte {
 	}
 	b = append(b, "<object>"...)
 	b = appendElement(b, "name", in.Path.Object)
-	b = appendElement(b, "hash", in.ETag)
+	b = appendElement(b, "hash", storedETag(in))
 	b = append(b, "<bytes>"...)
 	b = strconv.AppendInt(b, in.Size, 10)
 	b = append(b, "</bytes>"...)

@@ -16,6 +16,10 @@ import (
 // headObject tells of an object what there is to say. A Range is ignored, as
 // in Swift.
 func (c *call) headObject() error {
+	c.asAsked()
+	if answered, err := c.getRaw(); answered {
+		return err
+	}
 	in, err := c.g.Store.Stat(c.ctx, c.path)
 	if err != nil {
 		return c.absent(err)
@@ -31,6 +35,10 @@ func (c *call) headObject() error {
 
 // getObject sends an object, or one or several stretches of it.
 func (c *call) getObject() error {
+	c.asAsked()
+	if answered, err := c.getRaw(); answered {
+		return err
+	}
 	ranges := parseRanges(joined(c.r.Header["Range"]))
 	if len(ranges) > 1 {
 		return c.getRanges(ranges)
@@ -40,8 +48,8 @@ func (c *call) getObject() error {
 		ask = ranges[0].ask()
 	}
 	rc, in, err := c.g.Store.Open(c.ctx, c.path, ask)
-	unsatisfiable := errors.Is(err, storage.ErrRange)
-	if err != nil && !unsatisfiable {
+	unsatisfiable, incomplete := errors.Is(err, storage.ErrRange), errors.Is(err, storage.ErrSegment)
+	if err != nil && !unsatisfiable && !incomplete {
 		return c.absent(err)
 	}
 	if rc != nil {
@@ -49,6 +57,9 @@ func (c *call) getObject() error {
 	}
 	if status := judge(c.r.Header, &in); status != 0 {
 		return c.answerCondition(status, &in)
+	}
+	if incomplete {
+		return err
 	}
 	if len(ranges) == 0 {
 		c.describe(&in)
@@ -131,6 +142,15 @@ func (c *call) absent(err error) error {
 // putObject stores an object.
 func (c *call) putObject() error {
 	h := c.r.Header
+	if err := checkDynamic(h); err != nil {
+		return c.unlessForbidden(err)
+	}
+	if c.manifestParam() == "put" {
+		return c.putManifest()
+	}
+	if err := checkLarge(h); err != nil {
+		return c.unlessForbidden(err)
+	}
 	if h.Get("X-Copy-From") != "" {
 		return c.putCopy()
 	}
@@ -204,6 +224,9 @@ func onlyIfAbsent(h http.Header) (storage.Cond, error) {
 
 // postObject replaces the metadata of an object.
 func (c *call) postObject() error {
+	if err := checkLarge(c.r.Header); err != nil {
+		return c.unlessForbidden(err)
+	}
 	in := storage.Info{Path: c.path}
 	var err error
 	if in.Meta, err = objects.fromHeader(c.r.Header, true); err != nil {
@@ -224,6 +247,17 @@ func (c *call) postObject() error {
 
 // deleteObject removes an object.
 func (c *call) deleteObject() error {
+	if c.manifestParam() == "delete" {
+		return c.deleteManifest()
+	}
+	return c.removeObject()
+}
+
+// removeObject removes what is stored under the path, and nothing else.
+func (c *call) removeObject() error {
+	if err := checkLarge(c.r.Header); err != nil {
+		return c.unlessForbidden(err)
+	}
 	cond, err := c.ifDeleteAt()
 	if err != nil {
 		return err

@@ -77,9 +77,9 @@ func TestUploadRefused(t *testing.T) {
 		put(400, "Total metadata too large; max 4096", wide...),
 		put(400, "Invalid Content-Type", "Content-Type: a/\xff"),
 		put(400, "Invalid Content-Type, swift_* is not a valid parameter name.", "Content-Type: a/b; swift_bytes=3"),
-		put(400, "X-Object-Manifest is not supported by this server.", "X-Object-Manifest: c/p"),
+		put(400, "X-Object-Manifest must be in the format container/prefix", "X-Object-Manifest: c"),
 		put(400, "X-Symlink-Target is not supported by this server.", "X-Symlink-Target: c/o"),
-		{method: "PUT", target: "/v1/AUTH_ann/c/o?multipart-manifest=put", body: "[]", status: 400, text: "multipart-manifest is not supported by this server."},
+		{method: "PUT", target: "/v1/AUTH_ann/c/o?multipart-manifest=put", body: "{}", status: 400, text: "Manifest must be a list.\n"},
 		{method: "PUT", target: "/v1/AUTH_ann/c/o", body: strings.Repeat("x", 101), status: 413, text: "Your request is too large."},
 		{method: "GET", target: "/v1/AUTH_ann/c/o", status: 404}, // nothing came of any of it
 		{method: "HEAD", target: "/v1/AUTH_ann/c", want: []string{"X-Container-Object-Count: 0", "X-Container-Bytes-Used: 0"}},

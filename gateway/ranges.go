@@ -150,8 +150,15 @@ func contentRange(offset, length, size int64) string {
 
 // answerRange tells that nothing of what was asked for is in the object.
 func (c *call) answerRange(in *storage.Info) error {
+	size := "bytes */" + strconv.FormatInt(in.Size, 10)
+	if in.Large != nil && !in.Large.Static {
+		c.w.Header()["Accept-Ranges"] = acceptRanges
+		c.set("Content-Range", size)
+		c.say(http.StatusRequestedRangeNotSatisfiable, html, bare(http.StatusRequestedRangeNotSatisfiable))
+		return nil
+	}
 	c.describe(in)
-	c.set("Content-Range", "bytes */"+strconv.FormatInt(in.Size, 10))
+	c.set("Content-Range", size)
 	c.say(http.StatusRequestedRangeNotSatisfiable, in.Type, bare(http.StatusRequestedRangeNotSatisfiable))
 	return nil
 }
@@ -178,11 +185,17 @@ func (c *call) tryRanges(spans []span) (again bool, err error) {
 		return false, c.absent(err)
 	}
 	defer func() { rc.Close() }()
+	if in.Large != nil && !in.Large.Static {
+		spans = nil // as Swift: of what changes all the time, one range at most
+	}
 	list := stretches(spans, in.Size)
 	if status := judge(c.r.Header, &in); status != 0 {
 		return false, c.answerCondition(status, &in)
 	}
 	switch {
+	case spans == nil:
+		c.describe(&in)
+		return false, c.send(http.StatusOK, rc, in.Size)
 	case len(list) == 0:
 		return false, c.answerRange(&in)
 	case in.Size == 0:

@@ -10,7 +10,7 @@ import (
 // to do the rest of it, as if nothing had been asked, would lose what the client
 // meant. The answer is 400, for clients ask again and again after a 501.
 var (
-	lackingObjectHeaders    = []string{"X-Object-Manifest", "X-Symlink-Target"}
+	lackingObjectHeaders    = []string{"X-Symlink-Target"}
 	lackingContainerHeaders = []string{
 		"X-Versions-Location", "X-History-Location", "X-Versions-Enabled",
 		"X-Container-Sync-To", "X-Container-Sync-Key",
@@ -24,16 +24,6 @@ func lacking(r *http.Request, path storage.Path) error {
 		return nil
 	}
 	no := func(what string) error { return badRequest(what + " is not supported by this server.") }
-	if r.URL.RawQuery != "" {
-		for _, name := range []string{"extract-archive", "bulk-delete"} {
-			if _, ok := param(r.URL.RawQuery, name); ok {
-				return no(name)
-			}
-		}
-		if v, _ := param(r.URL.RawQuery, "multipart-manifest"); v == "put" {
-			return no("multipart-manifest")
-		}
-	}
 	switch {
 	case path.IsObject() && r.Method != http.MethodDelete:
 		for _, header := range lackingObjectHeaders {
