@@ -1,0 +1,230 @@
+package cdn
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"memstore.dev/memstore/cdn/store"
+)
+
+// A Follower is the side of an edge on another machine: it applies to an Edge
+// what a Feed tells, and is the edge's Directory.
+type Follower struct {
+	// Edge is who is told.
+	Edge *Edge
+
+	// Origin is the URL of the Memstore.
+	Origin *url.URL
+
+	// Key is what the edge shows there.
+	Key string
+
+	// Transport carries the requests. Nil is http.DefaultTransport.
+	Transport http.RoundTripper
+
+	// Store keeps how far the edge has come, beside what it holds.
+	Store *store.Store
+
+	// Logger takes what an operator should know. Nil is slog.Default.
+	Logger *slog.Logger
+
+	beat atomic.Pointer[time.Time] // when the last heartbeat came; monotonic
+}
+
+var _ Directory = (*Follower)(nil)
+
+// cursorNote is the name under which the store keeps how far the edge is.
+const cursorNote = "cursor"
+
+// A progress is how far an edge has come, as it is kept.
+type progress struct {
+	Cursor string `json:"cursor"`
+	Origin string `json:"origin"`
+
+	// Boot tells starts of the machine apart: what was purged is kept from being
+	// forgotten by a killed process, and not by a power cut.
+	Boot string `json:"boot"`
+}
+
+// Live reports whether the edge has missed nothing that happened until at most
+// ten seconds ago. It is for Edge.Live.
+func (f *Follower) Live() bool {
+	t := f.beat.Load()
+	return t != nil && time.Since(*t) < trust
+}
+
+func (f *Follower) logger() *slog.Logger {
+	if f.Logger == nil {
+		return slog.Default()
+	}
+	return f.Logger
+}
+
+// Run follows the origin until ctx ends.
+func (f *Follower) Run(ctx context.Context) {
+	cursor := f.load()
+	said := ""
+	for wait := time.Duration(0); ; {
+		begun := time.Now()
+		err := f.follow(ctx, &cursor)
+		if ctx.Err() != nil {
+			f.save(cursor)
+			return
+		}
+		if time.Since(begun) > trust {
+			wait, said = 0, ""
+		}
+		if err.Error() != said {
+			said = err.Error()
+			f.logger().Warn("the origin tells nothing of changes; lifetimes count until it does", "origin", f.Origin.Redacted(), "error", err)
+		}
+		// Many edges that lost their origin at once come back one by one.
+		wait = min(max(2*wait, 50*time.Millisecond), 2*time.Second)
+		select {
+		case <-time.After(wait/2 + rand.N(wait)):
+		case <-ctx.Done():
+			f.save(cursor)
+			return
+		}
+	}
+}
+
+func (f *Follower) request(ctx context.Context, what string, query url.Values) (*http.Request, error) {
+	u := *f.Origin
+	u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/")+FeedPath+what, ""
+	u.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+f.Key)
+	return req, nil
+}
+
+func (f *Follower) send(req *http.Request) (*http.Response, error) {
+	t := f.Transport
+	if t == nil {
+		t = http.DefaultTransport
+	}
+	return t.RoundTrip(req)
+}
+
+// follow hears one stream to its end, which is always for a reason.
+func (f *Follower) follow(ctx context.Context, cursor *string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	// A line that is silent is cut: at the other end there may be nobody.
+	silence := time.AfterFunc(trust, cancel)
+	defer silence.Stop()
+	req, err := f.request(ctx, "events", url.Values{"after": {*cursor}})
+	if err != nil {
+		return err
+	}
+	resp, err := f.send(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
+		return fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(text)))
+	}
+	lines := bufio.NewReaderSize(resp.Body, 64<<10)
+	saved := time.Now()
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return fmt.Errorf("the stream ended: %w", err)
+		}
+		silence.Reset(trust)
+		var m message
+		if err := json.Unmarshal(line, &m); err != nil {
+			return fmt.Errorf("not a line of a feed: %w", err)
+		}
+		switch {
+		case m.Gap:
+			f.logger().Info("changes were missed; everything held is asked for again", "origin", f.Origin.Redacted())
+			f.Edge.ApplyGap()
+			*cursor = m.Head
+			f.save(*cursor)
+		case m.Event != nil:
+			f.Edge.Apply(*m.Event)
+			*cursor = m.Event.cursor()
+		case m.Head != "":
+			*cursor = m.Head
+			if f.beat.Load() == nil {
+				f.logger().Info("following", "origin", f.Origin.Redacted())
+			}
+			now := time.Now()
+			f.beat.Store(&now)
+		}
+		if time.Since(saved) > beat {
+			saved = time.Now()
+			f.save(*cursor)
+		}
+	}
+}
+
+// load finds how far the edge had come. Where that cannot be told it begins
+// with a gap.
+func (f *Follower) load() string {
+	var p progress
+	note, err := f.Store.Note(cursorNote)
+	if err == nil {
+		err = json.Unmarshal(note, &p)
+	}
+	if err != nil || p.Origin != f.Origin.String() || p.Boot != boot() {
+		return ""
+	}
+	return p.Cursor
+}
+
+func (f *Follower) save(cursor string) {
+	data, err := json.Marshal(progress{Cursor: cursor, Origin: f.Origin.String(), Boot: boot()})
+	if err == nil {
+		err = f.Store.SaveNote(cursorNote, data)
+	}
+	if err != nil && !errors.Is(err, store.ErrClosed) {
+		f.logger().Warn("how far the edge has come is not kept", "error", err)
+	}
+}
+
+// boot tells this start of the machine from all others.
+func boot() string {
+	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(id))
+}
+
+// Site asks the origin for the record of a site.
+func (f *Follower) Site(ctx context.Context, ref Ref) (s Site, err error) {
+	req, err := f.request(ctx, "site", url.Values{"account": {ref.Account}, "id": {ref.ID}, "container": {ref.Container}})
+	if err != nil {
+		return s, err
+	}
+	resp, err := f.send(req)
+	if err != nil {
+		return s, err
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK:
+		err = json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&s)
+		return s, err
+	case http.StatusNotFound:
+		return s, fs.ErrNotExist
+	}
+	return s, fmt.Errorf("cdn: the origin answers %s for a site", resp.Status)
+}
