@@ -240,10 +240,44 @@ type SFTPConfig struct {
 	MaxPerUser int `yaml:"max_per_user" env:"SFTP_MAX_PER_USER"`
 }
 
-// CDNConfig is the edge that caches public objects.
+// CDNConfig is the edge that serves public containers to browsers.
 type CDNConfig struct {
-	// Address to listen on. This version has no CDN door: it must be empty.
+	// Address to listen on, as in "127.0.0.1:8081", or ":80" for all addresses of
+	// the machine. Port 0 picks a free one and prints it. Empty keeps the door
+	// closed.
 	Listen string `yaml:"listen" env:"CDN" flag:"cdn"`
+
+	// What the host names of containers end with, as in "cdn.example.com", whose
+	// names must all lead here: CONTAINER.ID.cdn.example.com, and
+	// CONTAINER-ID.cdn.example.com, which one wildcard certificate covers. With a
+	// port, as in "cdn.example.com:8081", if browsers must be told one. Empty is
+	// cdn.localhost, which browsers look for on their own machine, and the port of
+	// listen. With a domain and no address the edges are on other machines only.
+	Domain string `yaml:"domain" env:"CDN_DOMAIN"`
+
+	// Whether browsers are spoken to by HTTPS, by a proxy in front of the door:
+	// then the addresses that owners are told say so.
+	HTTPS bool `yaml:"https" env:"CDN_HTTPS"`
+
+	// The name of this edge in what it tells of itself to browsers (Cache-Status,
+	// Via). Edges that ask one another must have different ones. Empty is
+	// "Memstore".
+	Name string `yaml:"name" env:"CDN_NAME"`
+
+	// The directory of what is held on disk. It can be deleted while no server
+	// runs. Empty is cdn/ in the data directory.
+	Dir string `yaml:"dir" env:"CDN_DIR"`
+
+	// Memory for what is small and asked for often.
+	Memory Size `yaml:"memory" env:"CDN_MEMORY"`
+
+	// Disk for the rest.
+	Disk Size `yaml:"disk" env:"CDN_DISK"`
+
+	// How long browsers keep an object that says nothing of it, in a container
+	// that says nothing either (X-Container-Meta-Cdn-Ttl). Edges ask again after
+	// that time only if they cannot hear of changes.
+	TTL time.Duration `yaml:"ttl" env:"CDN_TTL"`
 }
 
 // AdminConfig is the door for those who look after the server.
@@ -300,6 +334,7 @@ func Defaults() Config {
 		Tokens:    TokensConfig{Life: 24 * time.Hour},
 		Bans:      BansConfig{Limit: 15, Window: 30 * time.Minute, Length: 30 * time.Minute, Allow: "127.0.0.0/8, ::1/128"},
 		Gateway:   GatewayConfig{Listen: "127.0.0.1:8080", MaxObject: 5<<30 + 2, SlowestUpload: 100},
+		CDN:       CDNConfig{Memory: 64 << 20, Disk: 4 << 30, TTL: 72 * time.Hour},
 		Disk:      DiskConfig{Cache: 64 << 20, Ballast: 256 << 20, Verify: "recent", Sync: "full", Scrub: 10 << 20},
 		FTP: FTPConfig{TLS: "passwords", Idle: 15 * time.Minute, Stalled: time.Minute,
 			MaxConnections: 10_000, MaxPerAddress: 256, MaxPerUser: 256},

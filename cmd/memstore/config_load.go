@@ -285,12 +285,10 @@ func (l *Loaded) check() error {
 			bad("first_user.name", "%q is not of the form account:user", n)
 		}
 	}
-	if l.CDN.Listen != "" {
-		bad("cdn.listen", "the CDN door is not in this version yet; leave its address empty")
-	}
+	l.checkCDN(bad)
 	for _, door := range []struct{ name, addr string }{
 		{"gateway.listen", l.Gateway.Listen}, {"ftp.listen", l.FTP.Listen}, {"ftp.implicit", l.FTP.Implicit},
-		{"sftp.listen", l.SFTP.Listen}, {"admin.listen", l.Admin.Listen},
+		{"sftp.listen", l.SFTP.Listen}, {"cdn.listen", l.CDN.Listen}, {"admin.listen", l.Admin.Listen},
 	} {
 		if door.addr == "" {
 			continue

@@ -47,6 +47,7 @@ func (n *node) listenAll() (err error) {
 		{"ftp", n.conf.FTP.Listen, &n.files.ftp},
 		{"ftps", n.conf.FTP.Implicit, &n.files.ftps},
 		{"sftp", n.conf.SFTP.Listen, &n.files.sftp},
+		{"cdn", n.conf.CDN.Listen, &n.cdn.listener},
 		{"admin", n.conf.Admin.Listen, &n.adminListener},
 	} {
 		if door.addr == "" {

@@ -43,6 +43,7 @@ type node struct {
 	listeners                      []net.Listener // all of them, and the control socket's
 	doors                          []*http.Server // in the order in which they are closed
 	files                          fileDoors
+	cdn                            cdnDoor
 
 	draining atomic.Bool
 	failed   chan error // a door that ended by itself
@@ -178,12 +179,14 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 	crowd := newCrowd(shares.connections, shares.eachSource, slices.Concat(loopback, proxies, ftpProxies, sftpProxies), n.log)
 	reg := newMetrics()
 	requests := newRequestMetrics(reg)
-	if l := n.gatewayListener; l != nil {
+	var swift http.Handler // also asked by the edge in this process
+	if n.gatewayListener != nil || n.conf.CDN.on() {
 		uploadRate := int64(n.conf.Gateway.SlowestUpload)
 		if uploadRate == 0 {
 			uploadRate = -1 // which is the gateway's word for any
 		}
-		h := gateway.New(gateway.Config{
+		cdn, edges := n.prepareCDN()
+		swift = gateway.New(gateway.Config{
 			Store:         n.store,
 			Auth:          n.realm,
 			Owner:         guard.Owner,
@@ -195,14 +198,21 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 			Proxies:       proxies,
 			UploadRate:    uploadRate,
 			MaxRequests:   int64(shares.requests),
+			CDN:           cdn,
+			Edges:         edges,
 		})
-		s := gateway.Server(h, n.log)
+	}
+	if l := n.gatewayListener; l != nil {
+		s := gateway.Server(swift, n.log)
 		scheme := "http"
 		if n.tls != nil {
 			s.TLSConfig, scheme = n.tls.config, "https"
 		}
 		n.gatewayURL = scheme + "://" + dialable(l.Addr())
 		n.open("gateway", s, crowd.listener(l))
+	}
+	if err := n.openCDN(work, swift, crowd); err != nil {
+		return err
 	}
 	if err := n.openFileDoors(guard, requests, crowd); err != nil {
 		return err
@@ -295,7 +305,7 @@ func (n *node) welcome(examples bool) welcome {
 	return welcome{
 		Version: version(), Data: n.conf.Data, Created: n.created, Examples: n.created || examples,
 		Gateway: cmp.Or(strings.TrimSuffix(n.conf.Gateway.URL, "/"), n.gatewayURL), Admin: n.adminURL,
-		SFTP: sftpURL, HostKey: n.files.fingerprint(), FTP: ftpURL, FTPS: ftpsURL,
+		CDN: n.cdn.url, SFTP: sftpURL, HostKey: n.files.fingerprint(), FTP: ftpURL, FTPS: ftpsURL,
 		User: n.user, Password: n.password,
 	}
 }

@@ -306,7 +306,7 @@ func TestExitCodes(t *testing.T) {
 		"":                              0,
 		"version":                       0,
 		"help serve":                    0,
-		"serve --cdn :80":               exitUsage,
+		"serve --cdn nowhere":           exitUsage,
 		"serve extra":                   exitUsage,
 		"--nonsense":                    exitUsage,
 		"backup":                        exitUsage,

@@ -17,6 +17,7 @@ type welcome struct {
 	HostKey  string // the fingerprint of SFTP
 	FTP      string
 	FTPS     string
+	CDN      string
 	Admin    string // URLs; "" for a closed door
 	User     string // whom the commands are for; "" if there is nobody yet
 	Password string // only if it was generated just now
@@ -46,6 +47,9 @@ func (m welcome) print(w io.Writer) error {
 	}
 	if m.FTPS != "" {
 		fmt.Fprintf(&b, "  FTPS         %s\n", m.FTPS)
+	}
+	if m.CDN != "" {
+		fmt.Fprintf(&b, "  CDN          %s\n", m.CDN)
 	}
 	if m.Admin != "" {
 		fmt.Fprintf(&b, "  admin        %s/metrics\n", m.Admin)
