@@ -118,6 +118,9 @@ func (x *exchange) header(h http.Header, f *found, size int64, known bool) {
 	for name, values := range r.header {
 		h[name] = values
 	}
+	if r.header["Content-Type"] == nil {
+		h["Content-Type"] = nil // or net/http would guess one
+	}
 	if r.length < 0 && known && f.response.status != http.StatusNoContent {
 		h["Content-Length"] = []string{strconv.FormatInt(size, 10)}
 	}

@@ -35,6 +35,9 @@ type Cache struct {
 	// ask one another may have the same. Empty is "Memstore".
 	Name string
 
+	// Plain is what ServeHTTP serves by. Its Key, Scopes and Upstream must be empty.
+	Plain Profile
+
 	// Log takes what an operator should know; nil is slog.Default.
 	Log *slog.Logger
 
@@ -116,5 +119,5 @@ type Profile struct {
 // ServeHTTP answers r as a plain shared cache: what is requested is the key, and
 // what the origin is asked.
 func (c *Cache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c.Serve(w, r, Profile{})
+	c.Serve(w, r, c.Plain)
 }

@@ -258,8 +258,12 @@ func (d *directives) lifetime(name string) *time.Duration {
 	}
 }
 
+// surrogate is what the cache calls itself in Surrogate-Capability.
+const surrogate = "memstore"
+
 // parseSurrogate reads Surrogate-Control of the W3C's Edge Architecture note.
-// A directive with a parameter is for the device of that name, and passed over.
+// A directive with a parameter is for the device of that name, and passed over
+// if that is another than surrogate.
 // A lifetime of "60+30" is 60 s, and 30 s that it may be served stale.
 func parseSurrogate(values []string) (d directives, ok bool) {
 	d = noDirectives()
@@ -268,16 +272,15 @@ func parseSurrogate(values []string) (d directives, ok bool) {
 			var name, arg string
 			var has bool
 			name, arg, has, v = nextDirective(v)
+			from := &arg
 			if !has {
-				name, _, has = strings.Cut(name, ";")
-				if has {
-					continue
-				}
+				from = &name
 			}
-			var forOther bool
-			if arg, _, forOther = strings.Cut(arg, ";"); forOther {
+			value, target, targeted := strings.Cut(*from, ";")
+			if targeted && !strings.EqualFold(strings.Trim(target, " \t"), surrogate) {
 				continue
 			}
+			*from = value
 			switch name {
 			case "max-age":
 				life, stale, _ := strings.Cut(arg, "+")

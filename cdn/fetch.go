@@ -230,7 +230,7 @@ func (x *exchange) ask(fl *flight, f *found, staleOnError bool) (*found, *http.R
 		req.Header["Range"] = []string{sliceRange(aim)}
 	}
 	began := time.Now()
-	resp, err := x.roundTrip(req, fl)
+	resp, err := x.roundTrip(req)
 	if err == nil && staleOnError && resp.StatusCode >= 500 {
 		resp.Body.Close()
 		err = errStatus(resp.StatusCode)
@@ -536,7 +536,7 @@ var errSlow = errors.New("origin takes too long")
 
 // roundTrip asks the origin, with limits on how long it may take. The body ends
 // with an error, never early. Interim responses go to the client.
-func (x *exchange) roundTrip(req *http.Request, fl *flight) (*http.Response, error) {
+func (x *exchange) roundTrip(req *http.Request) (*http.Response, error) {
 	c := x.c
 	ctx, cancel := context.WithCancelCause(req.Context())
 	timer := time.AfterFunc(c.HeaderTimeout, func() { cancel(errSlow) })

@@ -39,7 +39,7 @@ func endToEnd(h http.Header) http.Header {
 // another be shown what he likes.
 var ownFields = map[string]bool{
 	"If-Match": true, "If-None-Match": true, "If-Modified-Since": true, "If-Unmodified-Since": true, "If-Range": true,
-	"Range": true, "Via": true, "Cdn-Loop": true, "Expect": true, "Max-Forwards": true, "Content-Length": true,
+	"Range": true, "Surrogate-Capability": true, "Via": true, "Cdn-Loop": true, "Expect": true, "Max-Forwards": true, "Content-Length": true,
 	"Forwarded": true, "X-Forwarded-Host": true, "X-Forwarded-Proto": true, "X-Forwarded-Scheme": true,
 	"X-Forwarded-Port": true, "X-Forwarded-Prefix": true, "X-Forwarded-Server": true, "X-Forwarded-For": true,
 	"X-Host": true, "X-Original-Url": true, "X-Rewrite-Url": true, "X-Original-Host": true,
@@ -89,6 +89,9 @@ func (x *exchange) request(ctx context.Context, method string) *http.Request {
 		h["User-Agent"] = []string{""} // or the transport would name itself
 	}
 	h["Via"] = append(slices.Clone(x.r.Header["Via"]), protocol(x.r)+" "+x.c.via)
+	if x.profile.Key == "" {
+		h["Surrogate-Capability"] = append(slices.Clone(x.r.Header["Surrogate-Capability"]), surrogate+`="Surrogate/1.0"`)
+	}
 	h["Cdn-Loop"] = append(slices.Clone(x.r.Header["Cdn-Loop"]), x.c.via)
 	r := &http.Request{Method: method, URL: u, Host: u.Host, Header: h, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
 	return r.WithContext(ctx)

@@ -1,6 +1,7 @@
 package cdn
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -117,10 +118,26 @@ func ageValue(values []string) time.Duration {
 	return max(seconds(strings.Trim(v, " \t")), 0)
 }
 
-// parseTime reads a date of HTTP in any of its three forms, strictly.
+// parseTime reads a date of HTTP in any of its three forms. They have fixed
+// places, so what time.Parse lets pass beyond them is no date; the case of the
+// zone is let pass, as that of the names is.
 func parseTime(s string) (time.Time, error) {
-	return http.ParseTime(s)
+	t, err := http.ParseTime(s)
+	switch {
+	case len(s) == len(http.TimeFormat):
+		if err != nil && strings.EqualFold(s[26:], "GMT") {
+			t, err = http.ParseTime(s[:26] + "GMT")
+		}
+		if err == nil && s[19] != ':' { // an hour of one digit moves what follows
+			err = errDate
+		}
+	case err == nil && strings.HasSuffix(s, "GMT") && strings.Contains(s[:6], ", "):
+		err = errDate // none of the other forms begins so
+	}
+	return t, err
 }
+
+var errDate = errors.New("cdn: no date of HTTP")
 
 // A use is what may be done with a response that is kept.
 type use int

@@ -23,6 +23,9 @@ func (x *exchange) relay(resp *http.Response) {
 	}
 	h := x.w.Header()
 	maps.Copy(h, endToEnd(resp.Header))
+	if resp.Header["Content-Type"] == nil {
+		h["Content-Type"] = nil // or net/http would guess one
+	}
 	if len(h["Date"]) == 0 {
 		h["Date"] = []string{time.Now().UTC().Format(http.TimeFormat)}
 	}
@@ -139,7 +142,7 @@ func (x *exchange) head(f *found, staleOnError bool) bool {
 		}
 	}
 	began := time.Now()
-	resp, err := x.roundTrip(req, fl)
+	resp, err := x.roundTrip(req)
 	if err == nil && staleOnError && resp.StatusCode >= 500 {
 		resp.Body.Close()
 		err = errStatus(resp.StatusCode)

@@ -329,7 +329,8 @@ func (x *exchange) write() {
 	if x.r.ContentLength != 0 {
 		req.Body, req.ContentLength = io.NopCloser(x.r.Body), x.r.ContentLength
 	}
-	resp, err := x.roundTrip(req, nil)
+	began := time.Now()
+	resp, err := x.roundTrip(req)
 	if err != nil {
 		x.broken(err, "fwd=method")
 		return
@@ -340,7 +341,39 @@ func (x *exchange) write() {
 			x.invalidate(resp.Header["Location"], resp.Header["Content-Location"])
 		}
 	}
+	if x.r.Method == http.MethodPost && x.keepPosted(resp, began) {
+		return
+	}
 	x.relay(resp)
+}
+
+// keepPosted keeps the response to a POST which says that it is what a GET would
+// be answered with, and for how long (RFC 9110, section 9.3.3), and answers from
+// there.
+func (x *exchange) keepPosted(resp *http.Response, began time.Time) bool {
+	location := resp.Header["Content-Location"]
+	if resp.StatusCode != http.StatusOK || len(location) != 1 || x.profile.Key != "" {
+		return false
+	}
+	base := &url.URL{Scheme: scheme(x.r), Host: x.r.Host, Path: x.r.URL.Path, RawPath: x.r.URL.RawPath, RawQuery: x.r.URL.RawQuery}
+	if u, err := base.Parse(location[0]); err != nil || resourceKey(URLKey(u)) != x.resource {
+		return false
+	}
+	fl := x.c.solo(x.resource, x.resource)
+	defer x.c.leave(fl)
+	fl.fields = x.forwarded()
+	r := x.received(fl, resp, began)
+	if r.explicit <= 0 || !r.storable(x.r.Header, x.profile) || endless(resp) {
+		fl.land(outcome{kind: unshared})
+		x.c.end(fl)
+		return false
+	}
+	got, resp, _ := x.keep(fl, r, resp)
+	if got != nil {
+		return x.answer(got)
+	}
+	x.relay(resp)
+	return true
 }
 
 var safe = map[string]bool{http.MethodGet: true, http.MethodHead: true, http.MethodOptions: true, http.MethodTrace: true,

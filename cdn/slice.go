@@ -312,7 +312,7 @@ func (s *slicer) fetch(fl *flight, n int64) {
 	req := x.request(fl.ctx, http.MethodGet)
 	req.Header["Range"] = []string{sliceRange(n)}
 	req.Header["If-Range"] = []string{s.f.etag}
-	resp, err := x.behind().roundTrip(req, fl)
+	resp, err := x.behind().roundTrip(req)
 	if err != nil {
 		fail(err)
 		return
@@ -534,4 +534,3 @@ func (p *pump) stop() {
 	}
 	p.wake()
 }
-

@@ -1,9 +1,11 @@
 package cdn
 
 import (
+	"cmp"
 	"net/http"
 	"net/textproto"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -38,7 +40,7 @@ func normal(h http.Header, name string) string {
 	case name == "Accept-Encoding":
 		return acceptEncoding(values)
 	case name == "Accept-Language", name == "Accept", name == "Accept-Charset":
-		return strings.ToLower(members(values))
+		return preferences(values)
 	}
 	return members(values)
 }
@@ -59,6 +61,39 @@ func members(values []string) string {
 		}
 	}
 	return string(b)
+}
+
+// preferences is a list of what a client would like, the dearest first. Among
+// equals the order means nothing, nor does case.
+func preferences(values []string) string {
+	list := strings.Split(strings.ToLower(members(values))[1:], ",")
+	for i, m := range list {
+		name, params, ok := strings.Cut(m, ";")
+		if ok {
+			m = strings.TrimRight(name, " \t") + ";" + strings.Trim(params, " \t")
+		}
+		list[i] = m
+	}
+	slices.SortStableFunc(list, func(a, b string) int {
+		return cmp.Or(cmp.Compare(weight(b), weight(a)), strings.Compare(a, b))
+	})
+	return "=" + strings.Join(list, ",")
+}
+
+// weight is the q of a member of a list, in thousandths.
+func weight(member string) int {
+	for p := range strings.SplitSeq(member, ";") {
+		v, ok := strings.CutPrefix(strings.Trim(p, " \t"), "q=")
+		if !ok {
+			continue
+		}
+		q, err := strconv.ParseFloat(v, 64)
+		if err != nil || q < 0 || q > 1 {
+			return 0
+		}
+		return int(q * 1000)
+	}
+	return 1000
 }
 
 // codings are the content codings in use on the web, as they are sent on.
