@@ -22,6 +22,7 @@ type reader struct {
 	mu     sync.Mutex
 	pos    int64         // of Read and Seek
 	body   io.ReadCloser // of the object from some offset on, nil if none is open
+	begins int64         // where the stretch begins that body is of
 	at     int64         // where body stands
 	window window        // what ReadAt has read of it
 	closed bool
@@ -122,8 +123,8 @@ func (r *reader) seekBody(offset int64) error {
 	case r.body != nil && r.at == offset:
 		return nil
 	}
-	if s, ok := r.body.(io.Seeker); ok {
-		_, err := s.Seek(offset, io.SeekStart)
+	if s, ok := r.body.(io.Seeker); ok && offset >= r.begins {
+		_, err := s.Seek(offset-r.begins, io.SeekStart)
 		r.at = offset
 		return err
 	}
@@ -141,7 +142,7 @@ func (r *reader) seekBody(offset int64) error {
 	if r.body != nil {
 		r.body.Close()
 	}
-	r.body, r.at = body, offset
+	r.body, r.begins, r.at = body, offset, offset
 	return nil
 }
 
