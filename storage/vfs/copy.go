@@ -33,6 +33,9 @@ func (f *FS) Copy(from, to string) error {
 	target := source.object
 	target.Path, target.Meta = q, target.Meta.Clone()
 	delete(target.Meta, metaMtime) // the copy is made now
+	if target.Large != nil {
+		delete(target.Meta, storage.MetaManifest) // and has the bytes itself
+	}
 	_, err = f.store.Copy(f.ctx, source.object, target, storage.Cond{})
 	return failure("copy", to, err)
 }

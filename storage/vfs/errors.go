@@ -54,6 +54,9 @@ func known(err error) error {
 	if errors.Is(err, storage.ErrTakenOver) {
 		return &explained{text: "the upload goes on in another connection", kind: syscall.EIO}
 	}
+	if errors.Is(err, storage.ErrSegment) {
+		return &explained{text: "a part of the file is missing, or not what it was", kind: syscall.EIO}
+	}
 	for _, row := range table {
 		if errors.Is(err, row.err) {
 			return row.as

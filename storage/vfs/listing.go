@@ -159,6 +159,7 @@ func (p *pager) add(in storage.Info, rest string) {
 
 // listed describes an object of a listing.
 func (f *FS) listed(in storage.Info) *entry {
+	in = f.whole(in)
 	if isMarker(&in) {
 		return f.directory(in.Path, in, modTimeOf(&in))
 	}

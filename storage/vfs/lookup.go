@@ -40,7 +40,7 @@ func (e *entry) Sys() any           { return nil }
 
 // ETag is the MD5 of a stored file in lower-case hex, empty if it has none.
 func (e *entry) ETag() string {
-	if e.IsDir() || e.partial != nil {
+	if e.IsDir() || e.partial != nil || e.object.Large != nil {
 		return ""
 	}
 	return e.object.ETag
@@ -88,7 +88,7 @@ func (f *FS) lookup(p storage.Path) (*entry, error) {
 		f.enter(p.Container)
 		return f.directory(p, in, in.ModTime), nil
 	}
-	in, err := f.store.Stat(f.ctx, p)
+	in, err := f.stat(p)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

@@ -133,7 +133,7 @@ func (f *FS) renameDir(p, q storage.Path) error {
 // has one has it first at the new place and last at the old, so that it is
 // never nowhere.
 func (f *FS) moveBeneath(p, q storage.Path) error {
-	marker, err := f.store.Stat(f.ctx, p)
+	marker, err := f.stat(p)
 	marked := err == nil
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -79,7 +79,7 @@ func (f *FS) openWrite(name string, p storage.Path, flag int) (afero.File, error
 // open looks at what is there, and begins accordingly.
 func (u *upload) open() error {
 	create := u.flag&os.O_CREATE != 0
-	object, err := u.f.store.Stat(u.f.ctx, u.path)
+	object, err := u.f.stat(u.path)
 	exists := err == nil
 	if create && errors.Is(err, fs.ErrPermission) {
 		return u.begin(nil, nil) // who may only put may do so without knowing where
