@@ -12,7 +12,7 @@ TESTFLAGS   ?=
 LDFLAGS = -s -w -buildid=$(if $(VERSION), -X main.release=$(VERSION))
 
 .DEFAULT_GOAL := build
-.PHONY: build run setup test check lint race vuln bench crash powercut fuzz clean
+.PHONY: build run setup test check lint race vuln bench bench-files crash powercut fuzz clean
 
 build: ## one static binary, bin/memstore
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/memstore ./cmd/memstore
@@ -42,6 +42,9 @@ vuln: ## known holes in what we call
 
 bench: setup ## against a real OpenStack Swift on the same disk
 	$(GO) run ./internal/bench
+
+bench-files: setup ## the doors for files against OpenSSH, vsftpd and proftpd on the same disk; needs root
+	$(GO) run ./internal/bench/files
 
 crash: ## hundreds of kills at random points, with an oracle of what was acknowledged
 	$(GO) run ./internal/crash kill -n $(KILLS)
