@@ -39,7 +39,7 @@ func (l *fileLogin) sftpPassword(ctx context.Context, a sftp.Attempt, password s
 	if err != nil {
 		return sftp.Login{}, err
 	}
-	fsys, done := l.open(ctx, id)
+	fsys, done := l.open(ctx, id, a.ID)
 	return sftp.Login{Fs: fsys, User: id.User, Done: done}, nil
 }
 
@@ -48,7 +48,7 @@ func (l *fileLogin) sftpKey(ctx context.Context, a sftp.Attempt, key ssh.PublicK
 	if err != nil || !a.Proven {
 		return sftp.Login{}, err
 	}
-	fsys, done := l.open(ctx, id)
+	fsys, done := l.open(ctx, id, a.ID)
 	return sftp.Login{Fs: fsys, User: id.User, Done: done}, nil
 }
 
@@ -57,15 +57,15 @@ func (l *fileLogin) ftpPassword(ctx context.Context, a ftp.Attempt, password str
 	if err != nil {
 		return ftp.Login{}, err
 	}
-	fsys, done := l.open(ctx, id)
+	fsys, done := l.open(ctx, id, a.ID)
 	return ftp.Login{Fs: fsys, User: id.User, Done: done}, nil
 }
 
 // open returns the filesystem of a session that lives as long as ctx, and no
 // longer than its user keeps the rights he has logged in with: then done is
-// closed.
-func (l *fileLogin) open(ctx context.Context, id auth.Identity) (_ afero.Fs, done <-chan struct{}) {
-	ctx, cancel := l.realm.While(ctx, id)
+// closed. What is asked of the store carries the transaction id of the session.
+func (l *fileLogin) open(ctx context.Context, id auth.Identity, txid string) (_ afero.Fs, done <-chan struct{}) {
+	ctx, cancel := l.realm.While(storage.WithTransID(ctx, txid), id)
 	context.AfterFunc(ctx, cancel) // the realm need not watch over a session that is over
 	keep := l.keep
 	if keep == 0 {
