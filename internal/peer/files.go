@@ -180,6 +180,9 @@ func startFileServer(ctx context.Context, name, dir string) (*FileServer, error)
 	}
 	key := filepath.Join(dir, "key")
 	if name == "sshd" {
+		if _, err := user.Lookup("sshd"); err != nil { // whom its package makes, for what it does unprivileged
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
 		s.SFTP, s.User, s.Key, s.Remote = addr, "root", key, s.Local
 		if out, err := exec.CommandContext(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key).CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("ssh-keygen: %w: %s", err, out)
