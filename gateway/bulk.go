@@ -53,13 +53,10 @@ const xmlDeclaration = `<?xml version="1.0" encoding="UTF-8"?>` + "\n"
 
 // begin sends the head of the answer. From here on it is in chunks.
 func (r *bulkReport) begin() {
-	switch {
-	case !r.ok:
-		r.c.set("Content-Type", html)
-	case strings.HasPrefix(r.kind, "text/"):
-		r.c.set("Content-Type", r.kind+"; charset=UTF-8")
-	default:
+	if r.ok {
 		r.c.set("Content-Type", r.kind)
+	} else {
+		r.c.set("Content-Type", html)
 	}
 	r.c.notSniffed()
 	r.c.w.WriteHeader(http.StatusOK)

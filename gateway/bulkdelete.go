@@ -84,7 +84,7 @@ func (c *call) deleteNamed(r *bulkReport, names []string) {
 	for _, objects := range []bool{true, false} {
 		var some []int
 		for i, name := range names {
-			if name != "" && strings.Contains(strings.Trim(name, "/"), "/") == objects {
+			if name != "" && isObject(name) == objects {
 				some = append(some, i)
 			}
 		}
@@ -116,18 +116,20 @@ func (c *call) deleteNamed(r *bulkReport, names []string) {
 		}
 	}
 	bad, gone, missing := http.StatusBadRequest, 0, 0
-	for i, status := range statuses {
-		switch status {
-		case 0: // not tried
-		case http.StatusNoContent:
-			gone++
-		case http.StatusNotFound:
-			missing++
-		default:
-			if status/100 == 5 {
-				bad = http.StatusBadGateway
+	for _, objects := range []bool{true, false} {
+		for i, status := range statuses {
+			switch {
+			case status == 0 || isObject(names[i]) != objects: // not tried; or not its turn
+			case status == http.StatusNoContent:
+				gone++
+			case status == http.StatusNotFound:
+				missing++
+			default:
+				if status/100 == 5 {
+					bad = http.StatusBadGateway
+				}
+				r.failed(names[i], status)
 			}
-			r.failed(names[i], status)
 		}
 	}
 	r.counts[0].value, r.counts[1].value = gone, missing
@@ -142,6 +144,9 @@ func (c *call) deleteNamed(r *bulkReport, names []string) {
 		r.status, r.body = http.StatusBadRequest, "Invalid bulk delete."
 	}
 }
+
+// isObject reports whether a name is that of an object, and not of a container.
+func isObject(name string) bool { return strings.Contains(strings.Trim(name, "/"), "/") }
 
 // deleteOne removes what a name says, and returns the status that a DELETE of it
 // would be answered with.

@@ -56,7 +56,23 @@ func (c *call) extract() error {
 		return c.body.err
 	}
 	x.judge(err)
+	c.settle()
 	return r.send()
+}
+
+// settle reads what is left of the body, since net/http cannot go on with a
+// connection that was read and written at once and has some of it left. Where
+// much is left, and it can still be said, the connection ends instead.
+func (c *call) settle() {
+	const little = 256 << 10
+	if c.w.status == 0 {
+		io.CopyN(io.Discard, &c.body, little)
+	} else {
+		io.Copy(io.Discard, &c.body)
+	}
+	if !c.body.ended {
+		c.set("Connection", "close")
+	}
 }
 
 // unpackers undo the compression of an archive, by its kind.
@@ -96,6 +112,9 @@ type failedFile struct {
 // errStopped ends an extraction whose report has been made already.
 var errStopped = errors.New("stopped")
 
+// errTruncated is told of an archive that ends before a file's name.
+var errTruncated = errors.New("truncated header")
+
 // errBomb is told of an archive that unfolds to much more than it is.
 var errBomb = errors.New("it unfolds to too many times its size")
 
@@ -116,6 +135,9 @@ func (x *extraction) run(unpack func(io.Reader) (io.Reader, error)) error {
 		h, err := archive.Next()
 		if err == io.EOF {
 			return nil
+		}
+		if err == io.ErrUnexpectedEOF {
+			return errTruncated
 		}
 		if err != nil {
 			return err
@@ -243,6 +265,7 @@ func (x *extraction) container(at int, name string) (*failedFile, error) {
 	if x.seen[name] {
 		return nil, nil
 	}
+	x.seen[name] = true
 	c, p := x.c, storage.Path{Account: x.base.Account, Container: name}
 	_, err := c.g.Store.Stat(c.ctx, p)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -254,7 +277,6 @@ func (x *extraction) container(at int, name string) (*failedFile, error) {
 		}
 	}
 	if err == nil {
-		x.seen[name] = true
 		return nil, nil
 	}
 	status := c.answerTo(err).status
@@ -326,6 +348,9 @@ func (x *extraction) put(at int, name string, in storage.Info, content io.Reader
 
 // putBytes stores an object; broken is what was wrong with the reading.
 func (c *call) putBytes(in storage.Info, content io.Reader) (broken, err error) {
+	if len(in.Path.Container) > storage.MaxContainerName {
+		return nil, fs.ErrNotExist // there can be no such container
+	}
 	up, err := c.g.Store.Create(c.ctx, in, storage.Cond{})
 	if err != nil {
 		return nil, err
@@ -376,6 +401,8 @@ func (x *extraction) judge(err error) {
 		r.status, r.body = http.StatusBadRequest, "Invalid Tar File: "+tarFault(err)
 	case len(r.errors) > 0:
 		r.status = max(x.bad, http.StatusBadRequest)
+	case x.created == 0 && x.c.body.read == 0:
+		r.status, r.body = http.StatusBadRequest, "Invalid Tar File: empty file"
 	case x.created == 0:
 		r.status, r.body = http.StatusBadRequest, "Invalid Tar File: No Valid Files"
 	}
@@ -384,10 +411,12 @@ func (x *extraction) judge(err error) {
 // tarFault says in words what is wrong with an archive.
 func tarFault(err error) string {
 	switch {
-	case errors.Is(err, errBomb):
-		return errBomb.Error()
-	case errors.Is(err, gzip.ErrHeader), errors.As(err, new(bzip2.StructuralError)):
-		return "not an archive of this kind"
+	case errors.Is(err, errBomb), errors.Is(err, errTruncated):
+		return err.Error()
+	case errors.Is(err, gzip.ErrHeader):
+		return "not a gzip file"
+	case errors.As(err, new(bzip2.StructuralError)):
+		return "invalid compressed data"
 	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
 		return "unexpected end of data"
 	}

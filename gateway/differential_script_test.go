@@ -1,7 +1,10 @@
 package gateway_test
 
 import (
+	"archive/tar"
 	"bufio"
+	"bytes"
+	"compress/gzip"
 	"crypto/hmac"
 	"crypto/md5"
 	"crypto/sha1"
@@ -9,8 +12,10 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -40,6 +45,7 @@ import (
 //	@as USER         for this case alone
 //	@body TEXT       the request's body; a Go string if it begins with "
 //	@fill N          a body of N bytes
+//	@tar KIND FILES  a body that is an archive; see archive
 //	@chunked         send the body in chunks, without a length
 //	@length N        announce N bytes, send the body, and send no more
 //	@framing none    announce nothing about the body
@@ -150,6 +156,10 @@ func (c *testCase) direct(verb, rest string) (err error) {
 		} else {
 			c.body, c.hasBody = rest, true
 		}
+	case "tar":
+		if c.body, err = archive(rest); err == nil {
+			c.hasBody = true
+		}
 	case "fill":
 		n, err := strconv.Atoi(rest)
 		if err != nil {
@@ -175,6 +185,47 @@ func (c *testCase) direct(verb, rest string) (err error) {
 		err = fmt.Errorf("no such directive: @%s", verb)
 	}
 	return err
+}
+
+// archive makes an archive, plain ("tar") or compressed ("tar.gz"), of files such
+// as
+//
+//	name=content
+//	name=content;SCHILY.xattr.user.meta.a=b
+//	name/
+//	name->target
+func archive(text string) (string, error) {
+	kind, files, _ := strings.Cut(text, " ")
+	var b bytes.Buffer
+	var packed io.WriteCloser = struct {
+		io.Writer
+		io.Closer
+	}{&b, io.NopCloser(nil)}
+	if kind == "tar.gz" {
+		packed = gzip.NewWriter(&b)
+	}
+	w := tar.NewWriter(packed)
+	for file := range strings.SplitSeq(files, " ") {
+		h := &tar.Header{Mode: 0o644, Typeflag: tar.TypeReg}
+		file, attributes, extended := strings.Cut(file, ";")
+		content := ""
+		if name, target, ok := strings.Cut(file, "->"); ok {
+			h.Name, h.Linkname, h.Typeflag = name, target, tar.TypeSymlink
+		} else if h.Name, content, ok = strings.Cut(file, "="); !ok {
+			h.Typeflag = tar.TypeDir
+		}
+		if extended {
+			key, value, _ := strings.Cut(attributes, "=")
+			h.PAXRecords = map[string]string{key: value}
+		}
+		h.Size = int64(len(content))
+		if err := w.WriteHeader(h); err != nil {
+			return "", err
+		}
+		io.WriteString(w, content)
+	}
+	err := errors.Join(w.Close(), packed.Close())
+	return b.String(), err
 }
 
 // filling is n bytes of text, no two stretches of which are alike.

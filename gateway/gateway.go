@@ -288,6 +288,9 @@ func (c *call) serve(rest string) error {
 		return err
 	}
 	c.path = path
+	if v, ok := c.bulk(); ok {
+		return v(c)
+	}
 	verbs := objectVerbs
 	switch {
 	case path.IsAccount():
