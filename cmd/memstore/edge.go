@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"memstore.dev/memstore/cdn"
+	"memstore.dev/memstore/cdn/store"
+)
+
+// edgeOptions are what "memstore edge" is told on the command line.
+type edgeOptions struct {
+	listen   string
+	origin   string
+	passHost bool
+	stale    time.Duration
+}
+
+func edgeCommand() *cobra.Command {
+	var o edgeOptions
+	cmd := &cobra.Command{
+		Use:   "edge",
+		Short: "Cache what a web server gives, near those who ask for it",
+		Long: `Edge is a shared HTTP cache in front of an origin, which may be any web server.
+
+What it keeps is below edge/ in the data directory, and good again after a
+restart or a crash. cdn.memory, cdn.disk and cdn.name of the configuration hold
+for it; two edges of which one asks the other need different names.
+
+SIGTERM and interrupt let running requests finish; a second one ends at once.`,
+		Example: "  memstore edge --origin http://10.0.0.7:8080 --listen :80 --data /var/cache/memstore",
+		Args:    arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			l, err := load(cmd)
+			if err != nil {
+				return err
+			}
+			return serveEdge(cmd.Context(), l, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.listen, "listen", "127.0.0.1:8081", "`address` to answer browsers on; port 0 picks a free one and prints it")
+	f.StringVar(&o.origin, "origin", "", "`URL` of the web server to ask")
+	f.BoolVar(&o.passHost, "pass-host", false, "ask the origin by the host that the browser asked for, not by its own name")
+	f.DurationVar(&o.stale, "stale-if-error", 24*time.Hour, "how long after its lifetime a response is served while the origin fails, if it does not forbid it")
+	settingFlag(cmd, "log-level", "least `level` to log: debug, info, warn or error", "debug", "info", "warn", "error")
+	return cmd
+}
+
+// serveEdge runs an edge until ctx ends.
+func serveEdge(ctx context.Context, l *Loaded, o edgeOptions, stdout, stderr io.Writer) (err error) {
+	if o.origin == "" {
+		return usage(errors.New("edge needs --origin, the URL of the web server to ask"))
+	}
+	origin, err := cdn.ParseOrigin(o.origin)
+	if err != nil {
+		return usage(fmt.Errorf("--origin %s: %w", o.origin, err))
+	}
+	level := new(slog.LevelVar)
+	if err := setLevel(level, l.Log.Level); err != nil {
+		return err
+	}
+	log := newLogger(stderr, l.Log.Format, level)
+	listener, err := listen("listen", o.listen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	if err := os.MkdirAll(l.Data, 0o700); err != nil {
+		return err
+	}
+	kept, err := store.Open(store.Options{Dir: filepath.Join(l.Data, "edge"), Memory: int64(l.CDN.Memory), Disk: int64(l.CDN.Disk), Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, kept.Close()) }()
+	transport := originTransport()
+	defer transport.CloseIdleConnections()
+	cache := &cdn.Cache{
+		Origin: toOrigin{origin, transport}, Store: kept, Name: edgeName(l.CDN.Name), Log: log,
+		Plain: cdn.Profile{StaleIfError: o.stale},
+	}
+	defer cache.Close()
+	var handler http.Handler = cache
+	if !o.passHost {
+		handler = askedFor(origin.Host, cache)
+	}
+	server := cdnServer(handler, log)
+	server.ReadTimeout = 0 // requests that change things may be large
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	fmt.Fprintf(stdout, "edge: http://%s in front of %s\n", dialable(listener.Addr()), origin.Redacted())
+	notifySystemd("READY=1")
+	log.Info("serving", "version", version(), "edge", listener.Addr().String(), "origin", origin.Redacted(), "name", cache.Name)
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	notifySystemd("STOPPING=1")
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.Drain)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		server.Close() // what is left is cut off
+	}
+	<-failed
+	log.Info("ended")
+	return nil
+}
+
+// edgeName is what an edge calls itself: so that two on different machines can
+// stand behind one another, it has the machine's name in it.
+func edgeName(name string) string {
+	if name != "" {
+		return name
+	}
+	host, err := os.Hostname()
+	if err != nil || host == "" {
+		return "Memstore"
+	}
+	host, _, _ = strings.Cut(host, ".")
+	return "Memstore-" + host
+}
+
+// originTransport is how an edge speaks to origins.
+func originTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DisableCompression = true // what comes is kept as it is
+	t.MaxIdleConns = 0          // no limit over all
+	t.MaxIdleConnsPerHost = 256
+	t.MaxResponseHeaderBytes = 256 << 10
+	t.ReadBufferSize = 64 << 10
+	return t
+}
+
+// toOrigin sends requests to an origin, whatever host they are for.
+type toOrigin struct {
+	url       *url.URL
+	transport http.RoundTripper
+}
+
+func (o toOrigin) RoundTrip(r *http.Request) (*http.Response, error) {
+	u := *r.URL
+	u.Scheme, u.Host = o.url.Scheme, o.url.Host
+	if prefix := strings.TrimSuffix(o.url.EscapedPath(), "/"); prefix != "" {
+		path := prefix + r.URL.EscapedPath()
+		u.RawPath = path
+		u.Path, _ = url.PathUnescape(path)
+	}
+	r = r.WithContext(r.Context()) // a RoundTripper must not change what it is given
+	r.URL = &u
+	return o.transport.RoundTrip(r)
+}
+
+// askedFor has every request be for one host.
+func askedFor(host string, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked := *r
+		asked.Host = host
+		h.ServeHTTP(w, &asked)
+	})
+}
