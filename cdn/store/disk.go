@@ -49,11 +49,11 @@ type disk struct {
 	nextID   uint32
 	gone     []*segment // the index may still speak of them
 	retryAt  time.Time
-	started  bool   // there are a snapshot and a journal
-	snapshot uint32 // number of the last one and of the journal
-	previous uint32 // number of the last one that is whole
-	side     int64  // bytes of snapshots and journals
-	buf      []byte
+	started  bool          // there are a snapshot and a journal
+	snapshot uint32        // number of the last one and of the journal
+	previous uint32        // number of the last one that is whole
+	side     int64         // bytes of snapshots and journals
+	made     chan struct{} // closed when the keeper has made room
 
 	journalMu sync.Mutex // after mu, where both are held
 	journal   *journal   // nil: not started
@@ -108,9 +108,17 @@ func (d *disk) segment(id uint32) *segment {
 // alive reports whether a segment has not been given up.
 func (d *disk) alive(id uint32) bool { return (*d.table.Load())[id] != nil }
 
+// haste is how long a writer may wait for room.
+type haste bool
+
+const (
+	hasty   haste = true  // not at all: it holds locks, or it is the keeper
+	patient haste = false // for the keeper to save what is worth it
+)
+
 // room returns the segment to append to, with at least that many bytes left;
-// mu is held.
-func (d *disk) room(log int, least int64) (*segment, error) {
+// mu is held, and is let go while a patient caller waits.
+func (d *disk) room(log int, least int64, h haste) (*segment, error) {
 	if least > d.segmentSize-segmentHeader {
 		return nil, errNoRoom
 	}
@@ -123,6 +131,12 @@ func (d *disk) room(log int, least int64) (*segment, error) {
 	if !d.started {
 		if err := d.start(); err != nil {
 			return nil, d.fail(err)
+		}
+	}
+	if h == patient && d.short() {
+		d.await()
+		if g := d.active[log]; g != nil && g.length-g.tail >= least {
+			return g, nil
 		}
 	}
 	space := d.space()
@@ -146,11 +160,48 @@ func (d *disk) room(log int, least int64) (*segment, error) {
 	d.works()
 	d.admit(g)
 	d.active[log] = g
-	if d.used()+d.segmentSize > space {
-		d.pressed.Store(true)
+	if d.short() {
 		d.kick()
 	}
 	return g, nil
+}
+
+// short reports whether the keeper has to make room: of two segments, so that
+// one is left for what it writes again. mu is held.
+func (d *disk) short() bool {
+	space := d.space()
+	if d.used()+2*d.segmentSize <= space {
+		return false
+	}
+	d.pressed.Store(true)
+	return d.lingering.Load() <= space/2 && d.victim(space) != nil
+}
+
+// await gives the keeper some time to make room; mu is held, and let go
+// meanwhile.
+func (d *disk) await() {
+	timer := time.NewTimer(2 * time.Second)
+	defer timer.Stop()
+	for d.short() {
+		if d.made == nil {
+			d.made = make(chan struct{})
+		}
+		made := d.made
+		d.kick()
+		d.mu.Unlock()
+		over := false
+		select {
+		case <-made:
+		case <-timer.C:
+			over = true
+		case <-d.s.stop:
+			over = true
+		}
+		d.mu.Lock()
+		if over {
+			return
+		}
+	}
 }
 
 // admit puts a segment into the table; mu is held.
@@ -284,25 +335,22 @@ type pending struct {
 
 // write appends records to a log, those that are next to each other in one
 // write.
-func (d *disk) write(log int, batch []*pending) error {
+func (d *disk) write(log int, batch []*pending, h haste) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.buf = d.buf[:0]
-	if cap(d.buf) > 4<<20 {
-		d.buf = nil
-	}
+	var buf []byte
 	var g *segment
 	var start int64
 	flush := func() error {
-		if len(d.buf) == 0 {
+		if len(buf) == 0 {
 			return nil
 		}
 		err := d.fault("write")
 		if err == nil {
-			_, err = g.file.WriteAt(d.buf, start)
+			_, err = g.file.WriteAt(buf, start)
 		}
-		d.written.Add(int64(len(d.buf)))
-		d.buf = d.buf[:0]
+		d.written.Add(int64(len(buf)))
+		buf = buf[:0]
 		if err != nil {
 			return d.fail(err)
 		}
@@ -318,17 +366,17 @@ func (d *disk) write(log int, batch []*pending) error {
 				return err
 			}
 			var err error
-			if g, err = d.room(log, p.length); err != nil {
+			if g, err = d.room(log, p.length, h); err != nil {
 				return err
 			}
 			start = g.tail
 		}
 		p.place = place{p.seq, p.size, g.id, uint32(g.tail), uint32(meta), 0}
-		d.buf = p.append(d.buf, g.nonce)
-		d.buf = append(d.buf, p.body...)
+		buf = p.append(buf, g.nonce)
+		buf = append(buf, p.body...)
 		g.tail += aligned(p.length)
-		for len(d.buf) < int(min(g.tail, g.length)-start) {
-			d.buf = append(d.buf, 0)
+		for len(buf) < int(min(g.tail, g.length)-start) {
+			buf = append(buf, 0)
 		}
 		g.keys = append(g.keys, p.key)
 	}
@@ -340,11 +388,11 @@ const leastExtent = 4 * blockSize
 
 // reserve takes room for want bytes of a body, or for fewer if that is what a
 // segment has left. Whoever gets it holds a reference to the segment.
-func (d *disk) reserve(log int, k Key, want int64) (*segment, extent, error) {
+func (d *disk) reserve(log int, k Key, want int64, h haste) (*segment, extent, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	want = min(want, d.segmentSize/4&^(blockSize-1))
-	g, err := d.room(log, recordHeader+min(want, leastExtent))
+	g, err := d.room(log, recordHeader+min(want, leastExtent), h)
 	if err != nil {
 		return nil, extent{}, err
 	}

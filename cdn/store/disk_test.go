@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -232,26 +233,24 @@ func TestModel(t *testing.T) {
 	})
 }
 
-// kill opens what a SIGKILL of this moment would leave: a copy of the files.
+// kill leaves the files as a SIGKILL of this moment would, and opens them anew.
 func kill(t interface{ Fatal(...any) }, s *Store, opt Options) *Store {
-	dir, err := os.MkdirTemp("", "store")
-	if err != nil {
-		t.Fatal(err)
+	s.closed.Store(true)
+	close(s.stop)
+	s.tasks.Wait()
+	d := s.disk
+	d.mu.Lock()
+	for _, g := range d.order {
+		d.lingering.Add(g.length)
+		g.release()
 	}
-	defer os.RemoveAll(dir)
-	s.disk.mu.Lock() // no write is half done in the copy that is whole in the file
-	err = os.CopyFS(dir, os.DirFS(filepath.Join(opt.Dir, subdirectory)))
-	s.disk.mu.Unlock()
-	if err != nil {
-		t.Fatal(err)
+	if d.journal != nil {
+		d.journal.file.Close()
 	}
-	s.Close()
-	own := filepath.Join(opt.Dir, subdirectory)
-	os.RemoveAll(own)
-	if err := os.CopyFS(own, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
-	s, err = Open(opt)
+	d.retryAt = time.Now().Add(1 << 62)
+	d.mu.Unlock()
+	d.lock.Close()
+	s, err := Open(opt)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -252,7 +252,7 @@ func (f *Fill) extend(least int64) error {
 	if f.disk.size > d.segmentSize {
 		f.log = logMain // it would have flowed out of probation before it is whole
 	}
-	g, x, err := d.reserve(f.log, f.key, want)
+	g, x, err := d.reserve(f.log, f.key, want, patient)
 	if err != nil {
 		return err
 	}
@@ -420,7 +420,7 @@ func (f *Fill) keepOnDisk() error {
 		if known {
 			log = logMain
 		}
-		if whole && s.disk.write(log, []*pending{p}) == nil {
+		if whole && s.disk.write(log, []*pending{p}, hasty) == nil {
 			f.disk.seq = seq
 			sh.mu.Lock()
 			if it := sh.items[f.key]; it != nil {

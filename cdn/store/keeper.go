@@ -34,8 +34,8 @@ func (d *disk) makeRoom(stop <-chan struct{}) {
 		gone := d.gone
 		d.gone = nil
 		var g *segment
-		if space := d.space(); d.pressed.Load() && d.used()+d.segmentSize > space && d.lingering.Load() < space/2 {
-			g = d.victim(space)
+		if d.short() {
+			g = d.victim(d.space())
 		}
 		if g != nil && !g.acquire() {
 			g = nil
@@ -55,8 +55,12 @@ func (d *disk) makeRoom(stop <-chan struct{}) {
 		if d.alive(g.id) {
 			d.drop(g)
 		}
+		g.release() // now, for its space to be there
+		if d.made != nil {
+			close(d.made)
+			d.made = nil
+		}
 		d.mu.Unlock()
-		g.release()
 	}
 }
 
@@ -85,9 +89,13 @@ func (d *disk) keysOf(g *segment) []Key {
 }
 
 // rescue writes those entries of a segment to the main log that were used since
-// they came there, up to half a segment's worth: each round gains room.
+// they came there; of a segment of that log itself, up to three quarters of it:
+// a round must gain room even if all are in use.
 func (d *disk) rescue(g *segment) {
-	budget := d.segmentSize / 2
+	budget := d.segmentSize
+	if g.log == logMain {
+		budget = d.segmentSize / 4 * 3
+	}
 	for _, k := range d.keysOf(g) {
 		sh := d.s.shard(k)
 		sh.mu.RLock()
@@ -153,7 +161,7 @@ func (d *disk) move(k Key, p place, extents []extent, g *segment) bool {
 			i += n
 		}
 	}
-	if d.write(logMain, []*pending{next}) != nil {
+	if d.write(logMain, []*pending{next}, hasty) != nil {
 		return false
 	}
 	sh := d.s.shard(k)
@@ -173,7 +181,7 @@ func (d *disk) copyExtent(b *stored, i, n int64) ([]extent, error) {
 	buf := make([]byte, blockSize)
 	left := min((i+n)*blockSize, b.size) - i*blockSize
 	for left > 0 {
-		g, x, err := d.reserve(logMain, b.key, left)
+		g, x, err := d.reserve(logMain, b.key, left, hasty)
 		if err != nil {
 			return nil, err
 		}

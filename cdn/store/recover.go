@@ -58,7 +58,6 @@ func openDisk(s *Store) (*disk, error) {
 		d.fail(err)
 		d.mu.Unlock()
 	} else if n := s.records(); n > 0 {
-		d.pressed.Store(d.used()+d.segmentSize > d.space())
 		d.kick()
 		s.opt.Log.Info("edge store: warm", "entries", n, "seconds", time.Since(began).Seconds())
 	}

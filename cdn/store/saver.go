@@ -62,7 +62,7 @@ func (s *Store) saveItems(batch []*item) {
 		if len(batch) == 0 {
 			continue
 		}
-		err := s.disk.write(log, batch)
+		err := s.disk.write(log, batch, patient)
 		for _, p := range batch {
 			sh := s.shard(p.key)
 			sh.mu.Lock()

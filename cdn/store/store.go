@@ -322,7 +322,7 @@ func (s *Store) setStoredHead(sh *shard, k Key, p place, extents []extent, head 
 	if p.flags&usedFlag != 0 {
 		log = logMain
 	}
-	if s.disk.write(log, []*pending{next}) != nil {
+	if s.disk.write(log, []*pending{next}, hasty) != nil {
 		return false
 	}
 	next.place.flags = p.flags & usedFlag
