@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -41,7 +42,10 @@ type Follower struct {
 	// Logger takes what an operator should know. Nil is slog.Default.
 	Logger *slog.Logger
 
-	beat atomic.Pointer[time.Time] // when the last heartbeat came; monotonic
+	beat  atomic.Pointer[time.Time] // when the last heartbeat came; monotonic
+	seq   atomic.Uint64             // of the last event heard of
+	once  sync.Once
+	heard chan struct{} // closed at the first
 }
 
 var _ Directory = (*Follower)(nil)
@@ -66,6 +70,20 @@ func (f *Follower) Live() bool {
 	return t != nil && time.Since(*t) < trust
 }
 
+// Heard is the place in the log up to which the edge has heard of everything.
+func (f *Follower) Heard() uint64 { return f.seq.Load() }
+
+// Await returns when all that was missed has been heard, or ctx ends.
+func (f *Follower) Await(ctx context.Context) {
+	f.init()
+	select {
+	case <-f.heard:
+	case <-ctx.Done():
+	}
+}
+
+func (f *Follower) init() { f.once.Do(func() { f.heard = make(chan struct{}) }) }
+
 func (f *Follower) logger() *slog.Logger {
 	if f.Logger == nil {
 		return slog.Default()
@@ -75,6 +93,7 @@ func (f *Follower) logger() *slog.Logger {
 
 // Run follows the origin until ctx ends.
 func (f *Follower) Run(ctx context.Context) {
+	f.init()
 	cursor := f.load()
 	said := ""
 	for wait := time.Duration(0); ; {
@@ -165,11 +184,14 @@ func (f *Follower) follow(ctx context.Context, cursor *string) error {
 			*cursor = m.Event.cursor()
 		case m.Head != "":
 			*cursor = m.Head
-			if f.beat.Load() == nil {
-				f.logger().Info("following", "origin", f.Origin.Redacted())
+			if at, ok := parseCursor(m.Head); ok {
+				f.seq.Store(at.Seq)
 			}
 			now := time.Now()
-			f.beat.Store(&now)
+			if f.beat.Swap(&now) == nil {
+				f.logger().Info("following", "origin", f.Origin.Redacted())
+				close(f.heard)
+			}
 		}
 		if time.Since(saved) > beat {
 			saved = time.Now()

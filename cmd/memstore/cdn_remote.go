@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"memstore.dev/memstore/cdn"
+	"memstore.dev/memstore/cdn/store"
+)
+
+// A remoteEdge is the edge of a Memstore on another machine.
+type remoteEdge struct {
+	*cdn.Edge
+	follower *cdn.Follower
+	kept     *store.Store
+
+	stop context.CancelFunc
+	work sync.WaitGroup
+	idle func() // ends connections to the origin that nothing uses
+}
+
+// remoteOptions say what a remoteEdge is.
+type remoteOptions struct {
+	Origin *url.URL // of the Memstore
+	Key    string   // that "memstore edge key add" told there
+	Domain string   // what host names of sites end with; a port is passed over
+	Name   string
+	Store  *store.Store // the edge's own from now on
+	Log    *slog.Logger
+}
+
+// firstSync is how long a new edge may wait until it has heard what it missed,
+// before it serves what it holds by lifetimes.
+const firstSync = 2 * time.Second
+
+// openRemote makes an edge that follows its origin until Close. It returns when
+// that has told all that was missed, or does not answer.
+func openRemote(ctx context.Context, o remoteOptions) *remoteEdge {
+	transport := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConnsPerHost:   256,
+		IdleConnTimeout:       30 * time.Second, // less than the gateway's own
+		TLSHandshakeTimeout:   5 * time.Second,
+		ResponseHeaderTimeout: 30 * time.Second,
+		DisableCompression:    true,
+	}
+	r := &remoteEdge{kept: o.Store, idle: transport.CloseIdleConnections}
+	r.follower = &cdn.Follower{Origin: o.Origin, Key: o.Key, Transport: transport, Store: o.Store, Logger: o.Log}
+	cache := &cdn.Cache{Store: o.Store, Name: o.Name, Log: o.Log}
+	r.Edge = cdn.NewEdge(cache, transport, r.follower)
+	r.Edge.Origin, r.Edge.Domain, r.Edge.Live = o.Origin, hostOnly(o.Domain), r.follower.Live
+	r.Edge.Resolver = net.DefaultResolver
+	r.follower.Edge = r.Edge
+	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
+	r.work.Go(func() { r.follower.Run(ctx) })
+	wait, cancel := context.WithTimeout(ctx, firstSync)
+	defer cancel()
+	r.follower.Await(wait)
+	return r
+}
+
+// Close ends the edge, and what it keeps its bytes in.
+func (r *remoteEdge) Close() error {
+	r.stop()
+	r.work.Wait()
+	err := r.Cache.Close()
+	r.idle()
+	return errors.Join(err, r.kept.Close())
+}
+
+// readEdgeKey reads the key of an edge from a file.
+func readEdgeKey(name string) (string, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return "", fmt.Errorf("key of the edge: %w", err)
+	}
+	key := strings.TrimSpace(string(text))
+	if key == "" || strings.ContainsAny(key, " \n\t") {
+		return "", fmt.Errorf("key of the edge: %s does not hold one line, as \"memstore edge key add\" prints it", name)
+	}
+	return key, nil
+}
