@@ -52,14 +52,8 @@ func (r *Realm) AddKey(ctx context.Context, user string, key ssh.PublicKey, comm
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	comment = strings.Map(func(c rune) rune {
-		if unicode.IsPrint(c) {
-			return c
-		}
-		return -1
-	}, comment)
 	print := ssh.FingerprintSHA256(key)
-	text := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+	text := authorizedKey(key)
 	return named("user", user, r.change(ctx, partUsers, func(tx *sql.Tx) error {
 		var name string
 		err := tx.QueryRowContext(ctx, `SELECT name FROM users WHERE name = $1`, user).Scan(&name)
@@ -71,12 +65,35 @@ func (r *Realm) AddKey(ctx context.Context, user string, key ssh.PublicKey, comm
 		}
 		err = one(tx.ExecContext(ctx, `
 			INSERT INTO ssh_keys (user_name, fingerprint, public_key, remark, created) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (user_name, fingerprint) DO NOTHING`, user, print, text, clip(comment), micros(time.Now())))
+			ON CONFLICT (user_name, fingerprint) DO NOTHING`, user, print, text, cleanRemark(comment), micros(time.Now())))
 		if errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("key %s: %w", print, fs.ErrExist)
 		}
 		return err
 	}, nil))
+}
+
+// cleanRemark is a comment as it is kept.
+func cleanRemark(comment string) string {
+	return clip(strings.Map(func(c rune) rune {
+		if unicode.IsPrint(c) {
+			return c
+		}
+		return -1
+	}, comment))
+}
+
+func authorizedKey(key ssh.PublicKey) string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+}
+
+// insertKey gives a user a key, or one that he has another comment.
+func insertKey(ctx context.Context, tx *sql.Tx, user string, key ssh.PublicKey, remark string) error {
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO ssh_keys (user_name, fingerprint, public_key, remark, created) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (user_name, fingerprint) DO UPDATE SET remark = $4`,
+		user, ssh.FingerprintSHA256(key), authorizedKey(key), remark, micros(time.Now()))
+	return err
 }
 
 // Keys lists the keys of a user, the oldest first, or those of all users if

@@ -102,7 +102,7 @@ func (r *Realm) rehash(ctx context.Context, m *member, better string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	m.better.Store(&better)
-	if _, err := r.db.ExecContext(ctx, `UPDATE users SET password = $3 WHERE name = $1 AND password = $2`, m.id.User, m.hash, better); err != nil {
+	if _, err := r.db.ExecContext(ctx, `UPDATE users SET password = $3, imported = $4 WHERE name = $1 AND password = $2`, m.id.User, m.hash, better, digest(m.hash)); err != nil {
 		r.log.Error("better hash not written down", "user", m.id.User, "err", err)
 	}
 }

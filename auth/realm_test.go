@@ -297,9 +297,55 @@ func TestRotateKeys(t *testing.T) {
 	if before, now := tok.Secret[strings.Index(tok.Secret, "."):], fresh.Secret[strings.Index(fresh.Secret, "."):]; before != now {
 		t.Error("a new key is used before other processes can know it")
 	}
+	for range 3 {
+		must(t, r.RotateKeys(t.Context()))
+	}
+	if _, _, err := r.Verify(t.Context(), tok.Secret); err != nil {
+		t.Errorf("Verify after four rotations = %v", err)
+	}
+	if keys := r.TokenKeys(); len(keys) != 5 || !keys[4].Seals || keys[0].Seals {
+		t.Errorf("the keys are %+v", keys)
+	}
+	// A day later, what the first keys sealed is over.
+	age := func(d time.Duration) {
+		_, err := r.db.Exec(`UPDATE token_keys SET created = created - $1`, d.Microseconds())
+		must(t, err)
+	}
+	age(r.o.TokenLife - time.Minute)
 	must(t, r.RotateKeys(t.Context()))
+	if keys := r.TokenKeys(); len(keys) != 6 || keys[0].Seals || !keys[1].Seals {
+		t.Errorf("within their life the keys are %+v", keys)
+	}
+	age(2 * time.Minute)
+	must(t, r.RotateKeys(t.Context()))
+	if keys := r.TokenKeys(); len(keys) != 3 {
+		t.Errorf("after their life the keys are %+v", keys)
+	}
 	if _, _, err := r.Verify(t.Context(), tok.Secret); !errors.Is(err, fs.ErrPermission) {
-		t.Errorf("Verify after two rotations = %v, want fs.ErrPermission", err)
+		t.Errorf("Verify after its key is gone = %v, want fs.ErrPermission", err)
+	}
+}
+
+// TestReplaceKeys: with all keys all tokens end, and new ones are good at once.
+func TestReplaceKeys(t *testing.T) {
+	r := open(t, dbPath(t), Options{})
+	addUser(t, r, User{Name: "ann:tester"}, "sesame")
+	id, err := login(t, r, "ann:tester", "sesame")
+	must(t, err)
+	tok, err := r.Issue(t.Context(), id)
+	must(t, err)
+	must(t, r.ReplaceKeys(t.Context()))
+	if _, _, err := r.Verify(t.Context(), tok.Secret); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("Verify = %v, want fs.ErrPermission", err)
+	}
+	if tok, err = r.Issue(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := r.Verify(t.Context(), tok.Secret); err != nil {
+		t.Errorf("Verify of a new one = %v", err)
+	}
+	if keys := r.TokenKeys(); len(keys) != 1 || !keys[0].Seals {
+		t.Errorf("the keys are %+v", keys)
 	}
 }
 

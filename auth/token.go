@@ -221,13 +221,44 @@ func (r *Realm) mayRevoke(user string) bool {
 	return pace.Allow()
 }
 
-// RotateKeys makes a new key, to seal tokens with from a few seconds on. The
-// key before it still opens what it sealed; the one before that no longer does.
+// RotateKeys makes a new key, to seal tokens with from a few seconds on. Those
+// before it still open what they sealed for as long as that lives.
 func (r *Realm) RotateKeys(ctx context.Context) error {
-	return r.change(ctx, partTokens, func(tx *sql.Tx) error { return addKey(ctx, tx) }, nil)
+	return r.change(ctx, partTokens, func(tx *sql.Tx) error { return addKey(ctx, tx, r.o.TokenLife) }, nil)
 }
 
-func addKey(ctx context.Context, tx *sql.Tx) error {
+// ReplaceKeys makes a new key and drops all others, which ends every token: for
+// the day when somebody has seen the keys.
+func (r *Realm) ReplaceKeys(ctx context.Context) error {
+	return r.change(ctx, partTokens, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM token_keys`); err != nil {
+			return err
+		}
+		return addKey(ctx, tx, r.o.TokenLife)
+	}, nil)
+}
+
+// A TokenKey is a key that tokens are sealed with, without what is secret of it.
+type TokenKey struct {
+	ID      string // the end of the tokens it sealed, behind the dot
+	Created time.Time
+	Seals   bool // new tokens
+}
+
+// TokenKeys lists the keys of tokens, the youngest first.
+func (r *Realm) TokenKeys() []TokenKey {
+	s := r.tokens.Load()
+	sealing := s.sealing().id
+	var list []TokenKey
+	for _, k := range s.keys {
+		list = append(list, TokenKey{ID: k.id, Created: k.created, Seals: k.id == sealing})
+	}
+	return list
+}
+
+// addKey makes a new key, and drops those whose tokens, which live so long, are
+// all over: those that are older than one that has sealed for that long.
+func addKey(ctx context.Context, tx *sql.Tx, life time.Duration) error {
 	var random [3]byte
 	rand.Read(random[:]) // never fails
 	key := paseto.NewV4SymmetricKey()
@@ -235,7 +266,8 @@ func addKey(ctx context.Context, tx *sql.Tx) error {
 		base64.RawURLEncoding.EncodeToString(random[:]), base64.StdEncoding.EncodeToString(key.ExportBytes()), micros(time.Now())); err != nil {
 		return err
 	}
-	_, err := tx.ExecContext(ctx, `DELETE FROM token_keys WHERE id NOT IN (SELECT id FROM token_keys ORDER BY created DESC, id LIMIT 2)`)
+	_, err := tx.ExecContext(ctx, `DELETE FROM token_keys WHERE created < (SELECT MAX(created) FROM token_keys WHERE created <= $1)`,
+		micros(time.Now().Add(-life-2*settle)))
 	return err
 }
 
@@ -309,7 +341,7 @@ func (r *Realm) tend(ctx context.Context) error {
 			if youngest.Valid && now.Sub(fromMicros(youngest.Int64)) <= r.o.KeyLife {
 				return nil
 			}
-			return addKey(ctx, tx)
+			return addKey(ctx, tx, r.o.TokenLife)
 		}, nil); err != nil {
 			return err
 		}

@@ -195,30 +195,32 @@ func (r *Realm) addUser(ctx context.Context, u User, hash string) error {
 	if err := u.check(); err != nil {
 		return err
 	}
-	return named("user", u.Name, r.change(ctx, partUsers, func(tx *sql.Tx) error {
-		if err := free(ctx, tx, "users", u.Name); err != nil {
-			return err
-		}
-		var n int
-		if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM accounts WHERE name = $1`, u.Account()).Scan(&n); err != nil {
-			return err
-		}
-		if n == 0 {
-			if err := free(ctx, tx, "accounts", u.Account()); err != nil {
-				return fmt.Errorf("its account: %w", err)
-			}
-			if err := addAccount(ctx, tx, u.Account()); err != nil {
-				return err
-			}
-		}
-		now := micros(time.Now())
-		_, err := tx.ExecContext(ctx, `
-			INSERT INTO users (name, account, role, read_only, disabled, password, epoch, doors, networks, created)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-			u.Name, u.Account(), string(u.Role), u.ReadOnly, u.Disabled, hash, now,
-			strings.Join(u.Doors, ","), joined(u.Networks), now)
+	return named("user", u.Name, r.change(ctx, partUsers, func(tx *sql.Tx) error { return insertUser(ctx, tx, u, hash) }, nil))
+}
+
+func insertUser(ctx context.Context, tx *sql.Tx, u User, hash string) error {
+	if err := free(ctx, tx, "users", u.Name); err != nil {
 		return err
-	}, nil))
+	}
+	var n int
+	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM accounts WHERE name = $1`, u.Account()).Scan(&n); err != nil {
+		return err
+	}
+	if n == 0 {
+		if err := free(ctx, tx, "accounts", u.Account()); err != nil {
+			return fmt.Errorf("its account: %w", err)
+		}
+		if err := addAccount(ctx, tx, u.Account()); err != nil {
+			return err
+		}
+	}
+	now := micros(time.Now())
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO users (name, account, role, read_only, disabled, password, epoch, doors, networks, created)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		u.Name, u.Account(), string(u.Role), u.ReadOnly, u.Disabled, hash, now,
+		strings.Join(u.Doors, ","), joined(u.Networks), now)
+	return err
 }
 
 func joined(list []netip.Prefix) string {
@@ -293,7 +295,7 @@ func (r *Realm) SetPassword(ctx context.Context, name, password string) error {
 			return err
 		}
 	}
-	return r.set(ctx, name, `password = $3`, hash)
+	return r.set(ctx, name, `password = $3, imported = ''`, hash)
 }
 
 // SetDisabled shuts a user out, or lets him in again.
