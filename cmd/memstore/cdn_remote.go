@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -21,11 +20,9 @@ import (
 type remoteEdge struct {
 	*cdn.Edge
 	follower *cdn.Follower
-	kept     *store.Store
 
 	stop context.CancelFunc
 	work sync.WaitGroup
-	idle func() // ends connections to the origin that nothing uses
 }
 
 // remoteOptions say what a remoteEdge is.
@@ -34,8 +31,10 @@ type remoteOptions struct {
 	Key    string   // that "memstore edge key add" told there
 	Domain string   // what host names of sites end with; a port is passed over
 	Name   string
-	Store  *store.Store // the edge's own from now on
+	Store  *store.Store
 	Log    *slog.Logger
+
+	Transport http.RoundTripper
 }
 
 // firstSync is how long a new edge may wait until it has heard what it missed,
@@ -45,20 +44,10 @@ const firstSync = 2 * time.Second
 // openRemote makes an edge that follows its origin until Close. It returns when
 // that has told all that was missed, or does not answer.
 func openRemote(ctx context.Context, o remoteOptions) *remoteEdge {
-	transport := &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
-		ForceAttemptHTTP2:     true,
-		MaxIdleConnsPerHost:   256,
-		IdleConnTimeout:       30 * time.Second, // less than the gateway's own
-		TLSHandshakeTimeout:   5 * time.Second,
-		ResponseHeaderTimeout: 30 * time.Second,
-		DisableCompression:    true,
+	r := &remoteEdge{
+		follower: &cdn.Follower{Origin: o.Origin, Key: o.Key, Transport: o.Transport, Store: o.Store, Logger: o.Log},
 	}
-	r := &remoteEdge{kept: o.Store, idle: transport.CloseIdleConnections}
-	r.follower = &cdn.Follower{Origin: o.Origin, Key: o.Key, Transport: transport, Store: o.Store, Logger: o.Log}
-	cache := &cdn.Cache{Store: o.Store, Name: o.Name, Log: o.Log}
-	r.Edge = cdn.NewEdge(cache, transport, r.follower)
+	r.Edge = cdn.NewEdge(&cdn.Cache{Store: o.Store, Name: o.Name, Log: o.Log}, o.Transport, r.follower)
 	r.Edge.Origin, r.Edge.Domain, r.Edge.Live = o.Origin, hostOnly(o.Domain), r.follower.Live
 	r.Edge.Resolver = net.DefaultResolver
 	r.follower.Edge = r.Edge
@@ -70,13 +59,11 @@ func openRemote(ctx context.Context, o remoteOptions) *remoteEdge {
 	return r
 }
 
-// Close ends the edge, and what it keeps its bytes in.
+// Close ends the edge. What it has kept its bytes in stays open.
 func (r *remoteEdge) Close() error {
 	r.stop()
 	r.work.Wait()
-	err := r.Cache.Close()
-	r.idle()
-	return errors.Join(err, r.kept.Close())
+	return r.Cache.Close()
 }
 
 // readEdgeKey reads the key of an edge from a file.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -16,7 +17,7 @@ import (
 )
 
 // testRemote opens an edge with a directory, that reaches its origin by way.
-func testRemote(t *testing.T, dir, key, way string) (*remoteEdge, *httptest.Server) {
+func testRemote(t *testing.T, dir, key, way string) (e *remoteEdge, front *httptest.Server, stop func()) {
 	t.Helper()
 	kept, err := store.Open(store.Options{Dir: dir, Memory: 1 << 20, Disk: 64 << 20, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -26,8 +27,18 @@ func testRemote(t *testing.T, dir, key, way string) (*remoteEdge, *httptest.Serv
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := openRemote(t.Context(), remoteOptions{Origin: origin, Key: key, Name: "far", Store: kept, Log: slog.New(slog.DiscardHandler)})
-	return e, httptest.NewServer(e)
+	transport := originTransport()
+	e = openRemote(t.Context(), remoteOptions{
+		Origin: origin, Key: key, Name: "far", Store: kept, Transport: transport, Log: slog.New(slog.DiscardHandler),
+	})
+	front = httptest.NewServer(e)
+	return e, front, func() {
+		front.Close()
+		if err := errors.Join(e.Close(), kept.Close()); err != nil {
+			t.Error(err)
+		}
+		transport.CloseIdleConnections()
+	}
 }
 
 // A wire is a way to a server that can be cut.
@@ -145,13 +156,7 @@ func TestRemoteEdge(t *testing.T) {
 	}
 	way := newWire(t, n.gatewayListener.Addr().String())
 	dir := t.TempDir()
-	e, front := testRemote(t, dir, key, "http://"+way.l.Addr().String())
-	stop := func() {
-		front.Close()
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	}
+	e, front, stop := testRemote(t, dir, key, "http://"+way.l.Addr().String())
 	defer func() { stop() }()
 	must := func(status int, method, path, body string, headers ...string) {
 		t.Helper()
@@ -206,7 +211,7 @@ func TestRemoteEdge(t *testing.T) {
 	}
 	stop()
 	must(201, "PUT", object, "four")
-	e, front = testRemote(t, dir, key, "http://"+way.l.Addr().String())
+	e, front, stop = testRemote(t, dir, key, "http://"+way.l.Addr().String())
 	soon(t, 0, page(), 200, "four")
 	resp, err := http.Get(front.URL + "/AUTH_demo/site/b")
 	if err != nil {

@@ -23,6 +23,7 @@ import (
 type edgeOptions struct {
 	listen   string
 	origin   string
+	keyFile  string
 	passHost bool
 	stale    time.Duration
 }
@@ -34,13 +35,18 @@ func edgeCommand() *cobra.Command {
 		Short: "Cache what a web server gives, near those who ask for it",
 		Long: `Edge is a shared HTTP cache in front of an origin, which may be any web server.
 
+With --key-file it is an edge of a Memstore, which the key is from ("memstore edge
+key add"): it serves the public containers there by their host names (cdn.domain),
+as their owners have set, and hears of each change at once.
+
 What it keeps is below edge/ in the data directory, and good again after a
 restart or a crash. cdn.memory, cdn.disk and cdn.name of the configuration hold
 for it; two edges of which one asks the other need different names.
 
 SIGTERM and interrupt let running requests finish; a second one ends at once.`,
-		Example: "  memstore edge --origin http://10.0.0.7:8080 --listen :80 --data /var/cache/memstore",
-		Args:    arguments(),
+		Example: "  memstore edge --origin http://10.0.0.7:8080 --listen :80 --data /var/cache/memstore\n" +
+			"  memstore edge --origin https://store.example.com --key-file london.key --listen :80",
+		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			l, err := load(cmd)
 			if err != nil {
@@ -52,9 +58,14 @@ SIGTERM and interrupt let running requests finish; a second one ends at once.`,
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8081", "`address` to answer browsers on; port 0 picks a free one and prints it")
 	f.StringVar(&o.origin, "origin", "", "`URL` of the web server to ask")
+	f.StringVar(&o.keyFile, "key-file", "", "`file` with the key that the origin, a Memstore, has made for this edge")
 	f.BoolVar(&o.passHost, "pass-host", false, "ask the origin by the host that the browser asked for, not by its own name")
 	f.DurationVar(&o.stale, "stale-if-error", 24*time.Hour, "how long after its lifetime a response is served while the origin fails, if it does not forbid it")
 	settingFlag(cmd, "log-level", "least `level` to log: debug, info, warn or error", "debug", "info", "warn", "error")
+	cmd.MarkFlagFilename("key-file")
+	exclusive(cmd, "key-file", "pass-host")
+	exclusive(cmd, "key-file", "stale-if-error")
+	cmd.AddCommand(edgeKeyCommand())
 	return cmd
 }
 
@@ -66,6 +77,12 @@ func serveEdge(ctx context.Context, l *Loaded, o edgeOptions, stdout, stderr io.
 	origin, err := cdn.ParseOrigin(o.origin)
 	if err != nil {
 		return usage(fmt.Errorf("--origin %s: %w", o.origin, err))
+	}
+	key := ""
+	if o.keyFile != "" {
+		if key, err = readEdgeKey(o.keyFile); err != nil {
+			return usage(err)
+		}
 	}
 	level := new(slog.LevelVar)
 	if err := setLevel(level, l.Log.Level); err != nil {
@@ -87,14 +104,24 @@ func serveEdge(ctx context.Context, l *Loaded, o edgeOptions, stdout, stderr io.
 	defer func() { err = errors.Join(err, kept.Close()) }()
 	transport := originTransport()
 	defer transport.CloseIdleConnections()
-	cache := &cdn.Cache{
-		Origin: toOrigin{origin, transport}, Store: kept, Name: edgeName(l.CDN.Name), Log: log,
-		Plain: cdn.Profile{StaleIfError: o.stale},
-	}
-	defer cache.Close()
-	var handler http.Handler = cache
-	if !o.passHost {
-		handler = askedFor(origin.Host, cache)
+	name := edgeName(l.CDN.Name)
+	var handler http.Handler
+	if key != "" {
+		remote := openRemote(ctx, remoteOptions{
+			Origin: origin, Key: key, Domain: l.CDN.Domain, Name: name, Transport: transport, Store: kept, Log: log,
+		})
+		defer func() { err = errors.Join(err, remote.Close()) }()
+		handler = remote
+	} else {
+		cache := &cdn.Cache{
+			Origin: toOrigin{origin, transport}, Store: kept, Name: name, Log: log,
+			Plain: cdn.Profile{StaleIfError: o.stale},
+		}
+		defer cache.Close()
+		handler = cache
+		if !o.passHost {
+			handler = askedFor(origin.Host, cache)
+		}
 	}
 	server := cdnServer(handler, log)
 	server.ReadTimeout = 0 // requests that change things may be large
@@ -102,7 +129,7 @@ func serveEdge(ctx context.Context, l *Loaded, o edgeOptions, stdout, stderr io.
 	go func() { failed <- server.Serve(listener) }()
 	fmt.Fprintf(stdout, "edge: http://%s in front of %s\n", dialable(listener.Addr()), origin.Redacted())
 	notifySystemd("READY=1")
-	log.Info("serving", "version", version(), "edge", listener.Addr().String(), "origin", origin.Redacted(), "name", cache.Name)
+	log.Info("serving", "version", version(), "edge", listener.Addr().String(), "origin", origin.Redacted(), "name", name)
 	select {
 	case err := <-failed:
 		return err
