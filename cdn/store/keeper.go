@@ -74,7 +74,7 @@ func (d *disk) sweep(g *segment) {
 			d.evicted.Add(1)
 			if g.log == logProbation && p.flags&usedFlag == 0 {
 				d.ghostMu.Lock()
-				d.ghost.add(k, p.size, d.s.opt.Disk, d.s.opt.Memory/20)
+				d.ghost.add(k, p.size)
 				d.ghostMu.Unlock()
 			}
 		}

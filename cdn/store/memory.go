@@ -1,6 +1,8 @@
 package store
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 )
@@ -41,7 +43,8 @@ type item struct {
 // and the headers of two allocations.
 const itemOverhead = 352
 
-const maxFreq = 3
+// maxFreq is how many uses count: each takes an entry round the main queue once.
+const maxFreq = 7
 
 // newItem makes the item of an entry whose body is in memory.
 func newItem(e *Entry) *item {
@@ -94,7 +97,7 @@ func (q *fifo) remove(it *item) {
 
 func (m *memory) init(budget int64) {
 	m.budget = budget
-	m.ghost.init()
+	m.ghost.init(budget, budget/1024)
 }
 
 // add takes an item that is in its shard's map already; old is the one that it
@@ -131,7 +134,7 @@ func (m *memory) shrink() []*item {
 				m.main.push(it)
 				continue
 			}
-			m.ghost.add(it.key, it.size, m.budget, m.budget/10)
+			m.ghost.add(it.key, it.size)
 			out = append(out, it)
 		} else {
 			it := m.main.back
@@ -184,53 +187,78 @@ func (m *memory) stats(st *Stats) {
 	st.MemoryEntries, st.MemoryBytes, st.MemoryEvicted = m.count, m.used+m.ghost.bytes(), m.evicted
 }
 
-// ghosts remember keys that left a queue unused, until others of a budget's
-// worth have left after them or the room for ghosts is full.
+// ghosts remember keys that left a queue unused, until a budget's worth of
+// others has left after them. They are fingerprints in a table of fixed size:
+// eight bytes for each, so that the past does not crowd out the present; once
+// in some hundred million times one is taken for another.
 type ghosts struct {
-	index map[Key]uint64 // to its number in the ring
-	ring  []ghost
-	first uint64 // number of the oldest
-	next  uint64
-	held  int64 // bytes that the ghosts stood for
+	slots []ghost // in buckets of bucketSize
+	unit  int64   // bytes of one step of the clock
+	clock int64   // bytes that have left so far
 }
 
 type ghost struct {
-	key  Key
-	size int64
+	print uint32 // of the key, never 0
+	at    uint32 // on the clock
 }
 
-// ghostOverhead is the cost of one ghost: its place in the ring and in the map.
-const ghostOverhead = 24 + 36
+const (
+	ghostSize  = 8
+	bucketSize = 8
+	lifetime   = 1 << 20 // of a ghost, in steps of the clock
+)
 
-func (g *ghosts) init() { g.index = make(map[Key]uint64); g.ring = make([]ghost, 64) }
-
-func (g *ghosts) bytes() int64 { return int64(len(g.index)) * ghostOverhead }
-
-func (g *ghosts) add(k Key, size, budget, room int64) {
-	if g.next-g.first == uint64(len(g.ring)) {
-		ring := make([]ghost, 2*len(g.ring))
-		for n := g.first; n < g.next; n++ {
-			ring[n%uint64(len(ring))] = g.ring[n%uint64(len(g.ring))]
-		}
-		g.ring = ring
+// init makes room for about n ghosts of what leaves a queue of that budget.
+func (g *ghosts) init(budget, n int64) {
+	buckets := int64(1)
+	for 2*buckets*bucketSize <= n {
+		buckets *= 2
 	}
-	g.ring[g.next%uint64(len(g.ring))] = ghost{k, size}
-	g.index[k] = g.next
-	g.next++
-	g.held += size
-	for g.first < g.next && (g.held > budget || g.bytes() > room) {
-		old := g.ring[g.first%uint64(len(g.ring))]
-		if g.index[old.key] == g.first {
-			delete(g.index, old.key)
+	g.slots = make([]ghost, buckets*bucketSize)
+	g.unit = max(budget/lifetime, 1)
+}
+
+func (g *ghosts) bytes() int64 { return int64(len(g.slots)) * ghostSize }
+
+func (g *ghosts) now() uint32 { return uint32(g.clock / g.unit) }
+
+// bucket returns where k may be, and its fingerprint.
+func (g *ghosts) bucket(k Key) ([]ghost, uint32) {
+	h := binary.LittleEndian.Uint64(k[:8]) ^ bits.RotateLeft64(binary.LittleEndian.Uint64(k[8:]), 32)
+	h *= 0x9e3779b97f4a7c15
+	h ^= h >> 32
+	n := h % uint64(len(g.slots)/bucketSize) * bucketSize
+	return g.slots[n : n+bucketSize], uint32(h>>32) | 1
+}
+
+func (g *ghosts) add(k Key, size int64) {
+	g.clock += size
+	now := g.now()
+	slots, print := g.bucket(k)
+	old := &slots[0]
+	for i := range slots {
+		s := &slots[i]
+		if s.print == print || s.print == 0 {
+			old = s
+			break
 		}
-		g.held -= old.size
-		g.first++
+		if now-s.at > now-old.at {
+			old = s
+		}
 	}
+	*old = ghost{print, now}
 }
 
 // take reports whether k is a ghost, and forgets it.
 func (g *ghosts) take(k Key) bool {
-	_, ok := g.index[k]
-	delete(g.index, k)
-	return ok
+	now := g.now()
+	slots, print := g.bucket(k)
+	for i := range slots {
+		if s := &slots[i]; s.print == print {
+			fresh := now-s.at <= lifetime
+			*s = ghost{}
+			return fresh
+		}
+	}
+	return false
 }

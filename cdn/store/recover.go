@@ -44,7 +44,7 @@ func openDisk(s *Store) (*disk, error) {
 	d.fault = func(string) error { return nil }
 	d.segmentSize = min(max(s.opt.Disk/24, 1<<19), 128<<20) &^ 4095
 	d.table.Store(&map[uint32]*segment{})
-	d.ghost.init()
+	d.ghost.init(s.opt.Disk, min(s.opt.Disk/(16<<10), s.opt.Memory/160))
 	d.boot()
 
 	began := time.Now()

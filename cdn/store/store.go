@@ -99,8 +99,7 @@ type Store struct {
 	stop  chan struct{}
 	tasks sync.WaitGroup
 
-	memoryHits, diskHits, misses atomic.Int64
-	fills, notKept, aborted      atomic.Int64
+	fills, notKept, aborted atomic.Int64
 }
 
 const shardCount = 64
@@ -113,7 +112,10 @@ type shard struct {
 	open   map[Key][]*Fill // fills begun and not ended: Remove dooms them
 	saving map[Key]uint64  // the seq of what is being written to the disk
 	index  index
-	_      [64]byte // shards do not share a cache line
+
+	memoryHits, diskHits, misses atomic.Int64
+
+	_ [64]byte // shards do not share a cache line
 }
 
 // Open opens a store, with whatever of its former content is still good. What
@@ -192,7 +194,7 @@ func (s *Store) Get(k Key) *Entry {
 	sh.mu.RLock()
 	if it := sh.items[k]; it != nil {
 		sh.mu.RUnlock()
-		s.memoryHits.Add(1)
+		sh.memoryHits.Add(1)
 		if it.use() {
 			s.saveLater(it)
 		}
@@ -202,15 +204,15 @@ func (s *Store) Get(k Key) *Entry {
 		if p, extents, ok := sh.index.get(k, true); ok {
 			sh.mu.RUnlock()
 			if e := s.load(k, p, extents, true); e != nil {
-				s.diskHits.Add(1)
+				sh.diskHits.Add(1)
 				return e
 			}
-			s.misses.Add(1)
+			sh.misses.Add(1)
 			return nil
 		}
 	}
 	sh.mu.RUnlock()
-	s.misses.Add(1)
+	sh.misses.Add(1)
 	return nil
 }
 
@@ -450,12 +452,15 @@ func (s *Store) Doubtful() bool { return s.disk != nil && s.disk.doubtful }
 func (s *Store) Stats() Stats {
 	st := Stats{
 		MemoryBudget: s.opt.Memory,
-		MemoryHits:   s.memoryHits.Load(),
-		DiskHits:     s.diskHits.Load(),
-		Misses:       s.misses.Load(),
 		Fills:        s.fills.Load(),
 		NotKept:      s.notKept.Load(),
 		Aborted:      s.aborted.Load(),
+	}
+	for i := range s.shards {
+		sh := &s.shards[i]
+		st.MemoryHits += sh.memoryHits.Load()
+		st.DiskHits += sh.diskHits.Load()
+		st.Misses += sh.misses.Load()
 	}
 	s.mem.stats(&st)
 	if d := s.disk; d != nil {
