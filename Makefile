@@ -49,6 +49,9 @@ bench-files: setup ## the doors for files against OpenSSH, vsftpd and proftpd on
 crash: ## hundreds of kills at random points, with an oracle of what was acknowledged
 	$(GO) run ./internal/crash kill -n $(KILLS)
 
+cache-conformance: setup ## the public suite for HTTP caches; CACHE_TESTS=DIR is a newer tree of it
+	$(GO) test ./cmd/memstore -run 'TestCacheConformance|TestConformanceReasons' -count=1 -v -timeout 15m
+
 powercut: ## the file system cut off in full flight; needs root
 	$(GO) run ./internal/crash powercut -fs ext4,xfs -n $(CUTS)
 

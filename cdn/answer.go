@@ -19,11 +19,13 @@ func (x *exchange) answer(f *found) bool {
 		return true
 	}
 	r := f.response
-	size, known := r.length, r.length >= 0
-	if r.sliced == nil && !known {
+	size, known, code, spans := r.length, r.length >= 0, r.status, []span(nil)
+	if r.piece != nil && x.status.hit {
+		size, known = r.piece.size, true
+		code = http.StatusOK // for the range, which makes it 206 again
+	} else if r.sliced == nil && !known {
 		size, known = f.entry.Size()
 	}
-	code, spans := r.status, []span(nil)
 	if isConditional(x.r.Header) {
 		switch conditions(x.r.Header, r) {
 		case notModified:
@@ -175,6 +177,9 @@ func (b *body) write(w io.Writer, s span) error {
 		return b.slicer.write(w, s)
 	}
 	e := b.f.entry
+	if p := b.f.piece; p != nil && b.x.status.hit {
+		s.off -= p.off
+	}
 	if whole := e.Bytes(); whole != nil && s.n >= 0 && s.end() <= int64(len(whole)) {
 		_, err := w.Write(whole[s.off:s.end()])
 		return ignoreClient(err)

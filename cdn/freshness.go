@@ -31,7 +31,7 @@ const maxHeuristic = 24 * time.Hour
 func (r *response) storable(request http.Header, p *Profile) bool {
 	d := &r.directives
 	switch {
-	case r.status < 200, r.status == 206, r.status == 304:
+	case r.status < 200, r.status == 206 && r.piece == nil, r.status == 304:
 		return false
 	case d.mustUnderstand && !understood[r.status]:
 		return false

@@ -25,6 +25,7 @@ type response struct {
 	softened bool          // purged softly since
 	expires  time.Time     // Profile.Expires
 	sliced   *version      // the body is in slices; nil: it is the entry's
+	piece    *piece206     // the body is a piece of another, which 206 is the status of
 
 	// What follows from the header.
 	directives
@@ -42,6 +43,12 @@ type response struct {
 // version.
 type version struct {
 	id   [16]byte
+	size int64
+}
+
+// A piece206 is what part of a body is kept, and how long the whole is.
+type piece206 struct {
+	span
 	size int64
 }
 
@@ -77,7 +84,7 @@ func newResponse(status int, h http.Header, began, received time.Time, born uint
 // copy is r, for a change to it.
 func (r *response) copy() *response {
 	return &response{status: r.status, header: r.header, received: r.received, age0: r.age0, born: r.born, epoch: r.epoch,
-		softened: r.softened, expires: r.expires, sliced: r.sliced, directives: r.directives, explicit: r.explicit,
+		softened: r.softened, expires: r.expires, sliced: r.sliced, piece: r.piece, directives: r.directives, explicit: r.explicit,
 		etag: r.etag, modified: r.modified, date: r.date, length: r.length}
 }
 
@@ -130,6 +137,12 @@ func (r *response) encode() []byte {
 	if r.sliced != nil {
 		b = append(b, r.sliced.id[:]...)
 		b = binary.AppendUvarint(b, uint64(r.sliced.size))
+	}
+	b = append(b, flag(r.piece != nil))
+	if r.piece != nil {
+		b = binary.AppendUvarint(b, uint64(r.piece.off))
+		b = binary.AppendUvarint(b, uint64(r.piece.n))
+		b = binary.AppendUvarint(b, uint64(r.piece.size))
 	}
 	b = binary.AppendUvarint(b, uint64(len(r.header)))
 	for name, values := range r.header {
@@ -184,6 +197,9 @@ func decodeHead(head []byte) (r *response, x *index, err error) {
 			r.sliced = new(version)
 			copy(r.sliced.id[:], d.take(16))
 			r.sliced.size = int64(d.uvarint())
+		}
+		if d.byte() == 1 {
+			r.piece = &piece206{span{int64(d.uvarint()), int64(d.uvarint())}, int64(d.uvarint())}
 		}
 		n := d.count()
 		r.header = make(http.Header, n+2)

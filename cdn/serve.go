@@ -199,6 +199,9 @@ func (x *exchange) try() bool {
 	if f != nil {
 		defer f.release()
 		use, staleOnError = x.judge(f.response, f.softened)
+		if f.piece != nil && (use == useValidate || use == useRefresh || !x.within(f.piece)) {
+			use = useNot
+		}
 	}
 	x.status = status{}
 	switch use {

@@ -72,6 +72,28 @@ func (x *exchange) aim(f *found) int64 {
 	return 0
 }
 
+// pieceOf is what part of a body a response to a client's own range is, if it is
+// worth keeping; nil if not. A piece that comes shorter than announced is what
+// came of it.
+func pieceOf(resp *http.Response) *piece206 {
+	s, size, ok := contentRange(resp.Header.Get("Content-Range"))
+	if !ok || size < 0 || resp.ContentLength <= 0 || resp.ContentLength > s.n || s.n > wholeMax {
+		return nil
+	}
+	return &piece206{span{s.off, resp.ContentLength}, size}
+}
+
+// within says whether the request is for a part of a piece, which is then all
+// there is to answer it.
+func (x *exchange) within(p *piece206) bool {
+	v := x.r.Header["Range"]
+	if len(v) == 0 || x.r.Method != http.MethodGet || x.r.Header["If-Range"] != nil || isConditional(x.r.Header) {
+		return false
+	}
+	spans, _ := fit(parseRange(v[0]), p.size)
+	return len(spans) == 1 && spans[0].off >= p.off && spans[0].end() <= p.end()
+}
+
 // slices says whether the origin gives slices of r that are sure to be of one
 // version.
 func (x *exchange) slices(r *response) bool {
