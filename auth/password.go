@@ -89,6 +89,11 @@ func parseArgon(hash string) (a argon, err error) {
 	return a, nil
 }
 
+// CheckHash reports whether a hash of a password is one that a user may be
+// imported with: argon2id in PHC form, or bcrypt, of a cost that can be borne.
+// The error does not repeat it.
+func CheckHash(hash string) error { return checkHash(hash) }
+
 // checkHash reports whether a hash is one that compare can judge by.
 func checkHash(hash string) error {
 	if strings.HasPrefix(hash, "$2") {

@@ -292,14 +292,7 @@ func TestBansHoldAtAllDoors(t *testing.T) {
 			if code, _, stderr := runLine(t, "", "ban", "lift", "127.0.0.1", "--data", n.conf.Data); code != 0 {
 				t.Fatal(stderr)
 			}
-			deadline := time.After(20 * time.Second)
-			for len(n.realm.Defender().Bans()) > 0 {
-				select {
-				case <-deadline:
-					t.Fatal("the ban is not over")
-				case <-time.After(10 * time.Millisecond): // the database is looked at every 250 ms
-				}
-			}
+			waitFor(t, func() bool { return len(n.realm.Defender().Bans()) == 0 })
 			for door, try := range tries {
 				if !try(t, n, n.password) {
 					t.Errorf("the ban by %s was lifted, and %s does not let in", earned, door)
@@ -414,4 +407,18 @@ func (l locked) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.w.Write(p)
+}
+
+// waitFor waits for what a running server hears of by its database, at which it
+// looks every 250 ms.
+func waitFor(t *testing.T, f func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	for !f() {
+		select {
+		case <-deadline:
+			t.Fatal("it never happened")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }

@@ -92,7 +92,7 @@ Settings come from flags, then MEMSTORE_... variables, then the file that
 	root.MarkPersistentFlagDirname("data")
 	root.AddCommand(
 		serveCommand(), edgeCommand(), healthCommand(),
-		accountCommand(), userCommand(), banCommand(),
+		accountCommand(), userCommand(), tokenKeyCommand(), banCommand(),
 		fsckCommand(), backupCommand(), restoreCommand(),
 		configCommand(), versionCommand(),
 	)

@@ -24,7 +24,7 @@ Users are named ACCOUNT:USER; ACCOUNT.USER and ACCOUNT/USER mean the same.`
 		changeUser("disable", "Shut a user out, with his tokens", "disabled", func(ctx context.Context, r *auth.Realm, name string) error {
 			return r.SetDisabled(ctx, name, true)
 		}),
-		userRmCommand(), keyCommand())
+		userRmCommand(), userExportCommand(), userImportCommand(), keyCommand())
 	return cmd
 }
 
