@@ -12,7 +12,7 @@ TESTFLAGS   ?=
 LDFLAGS = -s -w -buildid=$(if $(VERSION), -X main.release=$(VERSION))
 
 .DEFAULT_GOAL := build
-.PHONY: build run setup test check lint race vuln bench bench-files crash powercut fuzz clean
+.PHONY: build run setup test check lint race vuln bench bench-files crash powercut cdn-race fuzz clean
 
 build: ## one static binary, bin/memstore
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/memstore ./cmd/memstore
@@ -54,6 +54,9 @@ cache-conformance: setup ## the public suite for HTTP caches; CACHE_TESTS=DIR is
 
 powercut: ## the file system cut off in full flight; needs root
 	$(GO) run ./internal/crash powercut -fs ext4,xfs -n $(CUTS)
+
+cdn-race: setup ## writers by all doors and readers at two edges, for a minute
+	$(GO) test ./cmd/memstore -run TestCDNRace -cdn-race 1m -v
 
 fuzz: ## every fuzz test for FUZZTIME
 	@set -e; for dir in $$($(GO) list -f '{{.Dir}}' ./...); do \
