@@ -19,8 +19,8 @@ type layout interface {
 func (m *manifest) find(context.Context, int64) (*manifest, int64, error) { return m, 0, nil }
 
 // A segmented reader reads a stretch of a large object as though it were one:
-// segment by segment, each opened as who asks for the whole, and the next one
-// while that before it is being read, so that no time is lost between them.
+// segment by segment, each opened as who asks for the whole, and the next few
+// while one is being read, so that no time is lost between them.
 type segmented struct {
 	s      *Store
 	ctx    context.Context // of Open: segments are opened while it is read
@@ -33,9 +33,13 @@ type segmented struct {
 
 	start, at, end int64 // of the whole: the stretch, and where in it reading stands
 
-	now   part      // what is being read; its body is nil if that is nothing
-	ahead chan part // what comes after, if it is being opened
+	now   part          // what is being read; its body is nil if that is nothing
+	ahead chan part     // what comes after, while it is being opened; else nil
+	stop  chan struct{} // closed to have no more opened
 }
+
+// opened is how many parts are open beside the one that is being read.
+const opened = 3
 
 // A part is what is read in one go: one segment, or what of it is in the
 // stretch.
@@ -84,20 +88,42 @@ func (r *segmented) turn() error {
 		return io.EOF
 	}
 	if r.ahead != nil {
-		r.now, r.ahead = <-r.ahead, nil
-	} else {
-		r.now = r.open(r.at)
+		r.now = <-r.ahead
+	} else if r.now = r.open(r.at); r.now.err == nil && r.now.end < r.end {
+		r.ahead, r.stop = make(chan part, opened-1), make(chan struct{})
+		go r.openAhead(r.now.end, r.ahead, r.stop)
 	}
 	if err := r.now.err; err != nil {
 		r.now = part{}
+		r.drop()
 		return err
 	}
-	if next := r.now.end; next < r.end {
-		ahead := make(chan part, 1)
-		go func() { ahead <- r.open(next) }()
-		r.ahead = ahead
-	}
 	return nil
+}
+
+// openAhead opens part after part from a position on, until it is told to stop,
+// one cannot be opened, or there are no more.
+func (r *segmented) openAhead(pos int64, to chan<- part, stop <-chan struct{}) {
+	defer close(to)
+	for pos < r.end {
+		next := r.open(pos)
+		select {
+		case to <- next:
+		case <-stop:
+			next.close()
+			return
+		}
+		if next.err != nil {
+			return
+		}
+		pos = next.end
+	}
+}
+
+func (p *part) close() {
+	if p.body != nil {
+		p.body.Close()
+	}
 }
 
 // open opens what is at a position. It is never called twice at a time.
@@ -249,15 +275,14 @@ func (r *segmented) Seek(offset int64, whence int) (int64, error) {
 // drop closes what is open.
 func (r *segmented) drop() {
 	if r.ahead != nil {
-		if next := <-r.ahead; next.body != nil {
-			next.body.Close()
+		close(r.stop)
+		for next := range r.ahead { // until nothing is opened any more
+			next.close()
 		}
 		r.ahead = nil
 	}
-	if r.now.body != nil {
-		r.now.body.Close()
-		r.now = part{}
-	}
+	r.now.close()
+	r.now = part{}
 }
 
 // Close ends the reading.

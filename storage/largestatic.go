@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,11 +55,26 @@ func (s *Store) Manifest(ctx context.Context, p Path) ([]Segment, Info, error) {
 	if kindOf(&in) != static {
 		return nil, in, Wrap("open", p, ErrNoManifest)
 	}
-	segments, err := decodeManifest(rc, in.Path.Account, in.Size)
-	if err == nil {
-		in, err = shown(in)
+	m, err := s.readManifest(rc, &in)
+	if err != nil {
+		return nil, in, Wrap("open", p, err)
 	}
-	return segments, in, Wrap("open", p, err)
+	in, err = shown(in)
+	return slices.Clone(m.segments), in, Wrap("open", p, err)
+}
+
+// readManifest reads the manifest that in is stored as.
+func (s *Store) readManifest(r io.Reader, in *Info) (*manifest, error) {
+	if m := s.manifests.get(in); m != nil {
+		return m, nil
+	}
+	segments, err := decodeManifest(r, in.Path.Account, in.Size)
+	if err != nil {
+		return nil, err
+	}
+	m := newManifest(segments)
+	s.manifests.add(in, m)
+	return m, nil
 }
 
 // ErrNoManifest says that an object is not a static large one.
@@ -74,11 +90,10 @@ func (s *Store) openStatic(ctx context.Context, rc io.Reader, in Info, r Range) 
 	if err != nil {
 		return nil, whole, err
 	}
-	segments, err := decodeManifest(rc, in.Path.Account, in.Size)
+	m, err := s.readManifest(rc, &in)
 	if err != nil {
 		return nil, whole, err
 	}
-	m := newManifest(segments)
 	if m.size() != whole.Size {
 		return nil, whole, fmt.Errorf("%w: the segments of a manifest do not add up", ErrDamaged)
 	}

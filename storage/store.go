@@ -26,7 +26,8 @@ type Store struct {
 	mu      sync.RWMutex
 	watches []func(Change)
 
-	live stagings
+	live      stagings
+	manifests manifests
 }
 
 // New returns the Store over b.
