@@ -1,6 +1,6 @@
 // Command bench measures Memstore beside a real OpenStack Swift.
 //
-//	bench [-quick] [-only put,get,head,delete,list,flat,memory,start]
+//	bench [-quick] [-only put,get,head,delete,segments,list,flat,memory,start]
 //
 // It starts one after the other on the same disk, each as it is shipped: the
 // memstore program with its default settings and a user who logs in, and Swift
@@ -74,7 +74,7 @@ type memory struct {
 func run(ctx context.Context, args []string, out io.Writer) error {
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	quick := f.Bool("quick", false, "everything, but so little of it that the figures mean nothing: to see that it works")
-	only := f.String("only", "", "what to measure, of put, get, head, delete, list, flat, memory, start; everything if empty")
+	only := f.String("only", "", "what to measure, of put, get, head, delete, segments, list, flat, memory, start; everything if empty")
 	sized := f.String("size", "", "sizes of objects to measure, of 1KiB, 64KiB, 1MiB, 64MiB; all if empty")
 	each := f.Duration("time", 3*time.Second, "how long to measure each line")
 	b := &bench{log: os.Stderr}
@@ -183,6 +183,11 @@ func (b *bench) measureMemstore(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
+		}
+	}
+	if b.plan.wants("segments") {
+		if err := b.largeObjects(ctx, s); err != nil {
+			return err
 		}
 	}
 	if !b.plan.wants("list", "flat", "memory", "start") {

@@ -89,6 +89,7 @@ func (b *bench) reportRest(w io.Writer) {
 		fmt.Fprintf(w, "PUT of 64 MiB: %.0f MB/s where MD5 does %.0f and writing and syncing a file %.0f: %.0f %% of the slower (goal: ≥ 80 %%: %s)\n",
 			put.megabytes(), m.md5/1e6, m.disk/1e6, share*100, b.verdict(share >= 0.8))
 	}
+	b.reportSegments(w)
 	few, many := count(b.plan.few), count(b.plan.many)
 	for _, pair := range []struct{ goal, operation, what string }{
 		{"as long for as many names", "LIST", "prefix, delimiter: objects"},
