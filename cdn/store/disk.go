@@ -35,6 +35,7 @@ type disk struct {
 	table     atomic.Pointer[map[uint32]*segment]
 	lingering atomic.Int64 // bytes of segments deleted and still read
 	written   atomic.Int64
+	saved     atomic.Int64 // written, at the last snapshot
 	evicted   atomic.Int64
 	damaged   atomic.Int64
 	pressed   atomic.Bool // segments had to go already
@@ -331,6 +332,12 @@ type pending struct {
 	record
 	body  []byte // behind the record; none if it is spread
 	place place
+
+	// still, if it is set, says whether the entry is still there to be written,
+	// when it is the record's turn. A removal from then on is in the journal
+	// that goes with the record's place; one before might be in the last one,
+	// and the record in nothing but the tail that is read after it.
+	still func() bool
 }
 
 // write appends records to a log, those that are next to each other in one
@@ -370,6 +377,9 @@ func (d *disk) write(log int, batch []*pending, h haste) error {
 				return err
 			}
 			start = g.tail
+		}
+		if p.still != nil && !p.still() {
+			continue
 		}
 		p.place = place{p.seq, p.size, g.id, uint32(g.tail), uint32(meta), 0}
 		buf = p.append(buf, g.nonce)
@@ -432,6 +442,12 @@ func (d *disk) fill(g *segment, off int64, b []byte) error {
 		d.works()
 	}
 	return nil
+}
+
+// changed reports whether there is something that the last snapshot does not
+// say.
+func (d *disk) changed() bool {
+	return d.journalLength() > 0 || d.written.Load() != d.saved.Load()
 }
 
 // journalLength is how many bytes of removals there are since the snapshot.

@@ -421,7 +421,9 @@ func (f *Fill) keepOnDisk() error {
 			log = logMain
 		}
 		if whole && s.disk.write(log, []*pending{p}, hasty) == nil {
+			f.mu.Lock()
 			f.disk.seq = seq
+			f.mu.Unlock()
 			sh.mu.Lock()
 			if it := sh.items[f.key]; it != nil {
 				delete(sh.items, f.key)

@@ -100,7 +100,7 @@ func (r *follower) look() (<-chan struct{}, error) {
 	}
 	g, off, n, _ := f.disk.locate(i)
 	sum := f.disk.table[i]
-	b := f.disk
+	seq := f.disk.seq
 	f.mu.Unlock()
 	if err := r.ctx.Err(); err != nil {
 		return nil, context.Cause(r.ctx)
@@ -110,7 +110,7 @@ func (r *follower) look() (<-chan struct{}, error) {
 	}
 	block, err := readBlock(g, off, r.buf[:n], sum)
 	if err != nil {
-		f.s.damage(f.key, b.seq, err)
+		f.s.damage(f.key, seq, err)
 		return nil, err
 	}
 	r.cur = block[skip:]

@@ -12,7 +12,9 @@ func (d *disk) keep(stop <-chan struct{}) {
 		case <-stop:
 			return
 		case <-tick.C:
-			d.save()
+			if d.changed() {
+				d.save()
+			}
 		case <-d.wake:
 			d.makeRoom(stop)
 			if d.journalLength() > 8<<20 {
@@ -161,10 +163,16 @@ func (d *disk) move(k Key, p place, extents []extent, g *segment) bool {
 			i += n
 		}
 	}
+	sh := d.s.shard(k)
+	next.still = func() bool {
+		sh.mu.RLock()
+		defer sh.mu.RUnlock()
+		now, _, ok := sh.index.get(k, false)
+		return ok && now.seq == p.seq
+	}
 	if d.write(logMain, []*pending{next}, hasty) != nil {
 		return false
 	}
-	sh := d.s.shard(k)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	now, _, ok := sh.index.get(k, false)

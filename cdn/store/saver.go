@@ -56,6 +56,11 @@ func (s *Store) saveItems(batch []*item) {
 		logs[log] = append(logs[log], &pending{
 			record: record{key: it.key, seq: e.seq, size: int64(len(e.mem)), kind: kindInline, head: e.head, table: sums(e.mem)},
 			body:   e.mem,
+			still: func() bool {
+				sh.mu.RLock()
+				defer sh.mu.RUnlock()
+				return sh.saving[e.key] == e.seq
+			},
 		})
 	}
 	for log, batch := range logs {

@@ -98,6 +98,7 @@ func (d *disk) save() {
 	d.journalMu.Unlock()
 	d.snapshot = n
 	next, seq := d.nextID, d.s.seq.Load()
+	d.saved.Store(d.written.Load())
 	type mark struct {
 		g    *segment
 		tail int64
