@@ -4,10 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +20,6 @@ import (
 // nor zero is damage, and since nobody can tell what it took away, the whole
 // content of the tier goes.
 type journal struct {
-	mu     sync.Mutex
 	file   *os.File
 	off    int64
 	length int64 // of allocated space
@@ -64,7 +61,22 @@ func createJournal(d *disk, n uint32) (*journal, error) {
 	return &journal{file: file, length: journalGrow}, nil
 }
 
-// write appends a line; j.mu is held.
+// continueJournal opens the last journal of an earlier store, of so many lines.
+// Going on with it takes no room on a disk that may be full.
+func continueJournal(d *disk, n uint32, lines int) (*journal, error) {
+	file, err := os.OpenFile(journalPath(d.dir, n), os.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return &journal{file: file, off: int64(lines) * journalLine, length: info.Size()}, nil
+}
+
+// write appends a line; d.journalMu is held.
 func (j *journal) write(e journalEntry) error {
 	if j.off == j.length {
 		if err := fallocate(j.file, j.length+journalGrow); err != nil {
@@ -85,34 +97,31 @@ func (j *journal) write(e journalEntry) error {
 	return nil
 }
 
-// readJournal calls f for every line of a journal that an earlier store left.
-func readJournal(dir string, n uint32, f func(journalEntry)) error {
+// readJournal calls f for every line of a journal that an earlier store left,
+// and returns how many there are.
+func readJournal(dir string, n uint32, f func(journalEntry)) (lines int, err error) {
 	b, err := os.ReadFile(journalPath(dir, n))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	le := binary.LittleEndian
 	var zero [journalLine]byte
 	ended := false
 	for ; len(b) > 0; b = b[min(journalLine, len(b)):] {
 		if len(b) < journalLine {
-			return errJournal
+			return 0, errJournal
 		}
 		if [journalLine]byte(b) == zero {
 			ended = true
 			continue
 		}
 		if ended || le.Uint32(b) != checksum(b[4:journalLine]) {
-			return errJournal
+			return 0, errJournal
 		}
+		lines++
 		f(journalEntry{le.Uint32(b[4:]), le.Uint64(b[8:]), Key(b[16:32])})
 	}
-	return nil
+	return lines, nil
 }
 
 var errJournal = errors.New("the list of removals is damaged")
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return !errors.Is(err, fs.ErrNotExist)
-}

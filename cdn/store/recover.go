@@ -124,6 +124,7 @@ type state struct {
 	dropped  map[uint32]bool
 	shards   []byte
 	last     uint32 // number of the last journal
+	lines    int    // in it
 }
 
 type marked struct {
@@ -180,7 +181,7 @@ func (d *disk) readJournals(st *state) error {
 		}
 	}
 	for n := st.number; n <= st.last; n++ {
-		err := readJournal(d.dir, n, func(e journalEntry) {
+		lines, err := readJournal(d.dir, n, func(e journalEntry) {
 			switch e.kind {
 			case lineRemoved:
 				st.removed[e.key] = max(st.removed[e.key], e.seq)
@@ -192,6 +193,7 @@ func (d *disk) readJournals(st *state) error {
 		if err != nil {
 			return err
 		}
+		st.lines = lines
 	}
 	return nil
 }
@@ -244,7 +246,7 @@ func (d *disk) restore(st *state) error {
 		}
 		g.tail = segmentHeader
 		if known {
-			g.tail = m.tail
+			g.tail = max(m.tail, segmentHeader)
 		}
 		from[g] = g.tail
 		d.admit(g)
@@ -264,11 +266,10 @@ func (d *disk) restore(st *state) error {
 	}
 	d.s.seq.Store(seq)
 	d.list()
-	j, err := createJournal(d, d.snapshot+1)
+	j, err := continueJournal(d, st.last, st.lines)
 	if err != nil {
 		return err
 	}
-	d.snapshot++
 	d.journal, d.started = j, true
 	d.measure()
 	return nil
@@ -281,7 +282,7 @@ func (d *disk) readPlaces(st *state) error {
 	b := st.shards
 	for range shardCount {
 		// Where the next shard begins has to be known before this one is read.
-		if len(b) < 4 {
+		if len(b) < 8 {
 			return errSnapshot
 		}
 		n := int(le.Uint32(b))

@@ -6,8 +6,22 @@
 // answers) and a body. It is made by a Fill, which others can read along while
 // it grows, and which nobody finds by its key before Commit. Entries leave when
 // room is needed, by S3-FIFO: what was used once goes before what was used
-// again. What is kept survives a restart and a SIGKILL; what was removed or
-// replaced never comes back after either.
+// again.
+//
+// # What outlives what
+//
+// Bodies are not synced. An entry that has reached the disk outlives the
+// process, and the machine if the kernel came to write it; what did not come
+// through whole does not verify, and what does not verify is not there. An
+// entry in memory is written to the disk at once while the disk has room to
+// spare, else when it is first asked for again, and by Close.
+//
+// Removals are stronger. When Remove, SetHead or Commit has returned, what it
+// took away never comes back after the process is killed. After a power cut it
+// may, if no SaveNote was called since; Doubtful then says so. Should it be
+// impossible to write a removal down, the whole disk tier is deleted instead.
+// Only a disk that takes neither writes nor deletions, and does after a
+// restart, is beyond this; that is logged.
 package store
 
 import (
@@ -31,7 +45,10 @@ type Options struct {
 	Dir string
 
 	// Memory and Disk are the budgets of the tiers in bytes, their overhead
-	// included. Defaults: 64 MiB and 1 GiB.
+	// included. Defaults: 64 MiB and 1 GiB; Disk is at least 16 MiB. The index
+	// of the disk, about 80 bytes for each entry there, and what open fills
+	// hold, some 300 KiB each at most, come on top of Memory. A body larger
+	// than a quarter of Disk is not kept.
 	Memory, Disk int64
 
 	// MaxMemoryEntry is the largest body kept in memory. Larger ones are
