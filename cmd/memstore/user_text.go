@@ -213,14 +213,13 @@ func (t *usersText) user(n ast.Node) {
 	}
 	rec := auth.Record{User: auth.User{Role: auth.RoleUser}}
 	u := &rec.User
-	begins := 0
+	begins, named := n.GetToken().Position.Line, false
 	for it := m.MapRange(); it.Next(); {
 		key, value := it.Key(), it.Value()
-		if begins == 0 {
-			begins = key.GetToken().Position.Line
-		}
+		begins = min(begins, key.GetToken().Position.Line) // the node's own token may be a later colon
 		switch key.String() {
 		case "name":
+			named = true
 			u.Name = auth.FullName(t.word(value, "name"))
 			if err := auth.CheckUser(u.Name); err != nil {
 				t.refuse(value, "name: %v", err)
@@ -281,7 +280,7 @@ func (t *usersText) user(n ast.Node) {
 			t.refuse(key, "%q is nothing that a user has", key.String())
 		}
 	}
-	if u.Name == "" && begins > 0 {
+	if !named {
 		t.refuse(n, "a user without a name")
 	}
 	t.list, t.lines = append(t.list, rec), append(t.lines, begins)

@@ -86,6 +86,7 @@ func TestUserTextRefuses(t *testing.T) {
 		"no list":            {"users: ann\n", []string{"users.yaml:1: users: it is a list"}},
 		"no user":            {"users:\n- ann\n", []string{"users.yaml:2: a user is written as"}},
 		"no name":            {"users:\n- role: admin\n", []string{"users.yaml:2: a user without a name"}},
+		"nothing at all":     {"users:\n- {}\n", []string{"users.yaml:2: a user without a name"}},
 		"half a name":        {"users:\n- name: bob\n", []string{"users.yaml:2: name: "}},
 		"twice":              {"users:\n- name: bob:x\n- name: bob.x\n", []string{"users.yaml:3: name: bob:x is on line 2 already"}},
 		"unknown":            {"users:\n- name: bob:x\n  rolle: admin\n", []string{`users.yaml:3: "rolle" is nothing that a user has`}},
