@@ -163,7 +163,7 @@ func TestShutdownCuts(t *testing.T) {
 	cancel()
 	go func() {
 		// Serve of the echo reads until its client has gone.
-		for k.Closing() == false {
+		for !k.Closing() {
 		}
 		conn.Close()
 	}()
