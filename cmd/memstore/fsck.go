@@ -104,13 +104,17 @@ func tell(w io.Writer, data string, r disk.Report, asJSON bool) error {
 		e.SetIndent("", "  ")
 		if err := e.Encode(map[string]any{
 			"verdict": verdict, "accounts": r.Accounts, "containers": r.Containers, "objects": r.Objects,
-			"blobs": r.Blobs, "bytes": r.Bytes, "leftovers": r.Leftovers, "findings": findings,
+			"blobs": r.Blobs, "bytes": r.Bytes, "kept": r.Kept, "kept_bytes": r.KeptBytes,
+			"leftovers": r.Leftovers, "findings": findings,
 		}); err != nil {
 			return err
 		}
 	} else {
 		fmt.Fprintf(w, "%s: %s, %s, %s with %s in %s: %s\n", data, count(r.Accounts, "account"), count(r.Containers, "container"),
 			count(r.Objects, "object"), count(r.Bytes, "byte"), count(r.Blobs, "blob"), verdict)
+		if r.Kept > 0 {
+			fmt.Fprintf(w, "%s of %s, kept to be resumed\n", count(r.Kept, "unfinished upload"), count(r.KeptBytes, "byte"))
+		}
 		if r.Leftovers > 0 {
 			fmt.Fprintf(w, "%s of a crash, to be removed by the next start\n", count(r.Leftovers, "leftover"))
 		}

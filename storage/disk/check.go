@@ -93,7 +93,7 @@ func (f Finding) String() string {
 type Report struct {
 	Accounts, Containers, Objects, Blobs int64
 	Bytes                                int64 // of objects
-	Kept                                 int64 // uploads that were put aside
+	Kept, KeptBytes                      int64 // uploads that were put aside; unknown of a Snapshot
 	Leftovers                            int64 // of crashes; the next Open removes them
 	Findings                             []Finding
 }

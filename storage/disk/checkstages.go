@@ -33,6 +33,7 @@ func (c *checker) checkStages() error {
 			return c.ctx.Err()
 		}
 		c.report.Kept++
+		c.report.KeptBytes += k.size
 		name := keptName(c.dir, k.id)
 		wanted[filepath.Base(name)] = true
 		if c.o.ReadData {
