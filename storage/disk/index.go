@@ -43,7 +43,11 @@ func indexOptions(o Options, fail func(error)) *pebble.Options {
 		o.Log.Error("index: damaged", "file", info.Path, "error", info.Details)
 	}
 	for i := range options.Levels {
-		options.Levels[i].BlockSize = 16 << 10
+		// Where the index outgrows its cache, most reads of an object meet a
+		// block that is not there; small ones are read and unpacked the sooner.
+		// Listings are as fast, and the files no larger.
+		options.Levels[i].BlockSize = 4 << 10
+		options.Levels[i].IndexBlockSize = 256 << 10 // one step, not two, from a table to its blocks
 		options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	return options
