@@ -67,6 +67,7 @@ func members(values []string) string {
 // equals the order means nothing, nor does case.
 func preferences(values []string) string {
 	list := strings.Split(strings.ToLower(members(values))[1:], ",")
+	list = slices.DeleteFunc(list, func(m string) bool { return m == "" })
 	for i, m := range list {
 		name, params, ok := strings.Cut(m, ";")
 		if ok {
