@@ -2,6 +2,7 @@ package ftp
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -213,9 +214,7 @@ func (d driver) GetSettings() (*ftpserver.Settings, error) {
 			return d.c.publicAddr.String(), nil
 		},
 	}
-	if s.Passive != (PortRange{}) {
-		settings.PassiveTransferPortRange = portGetter{&s.ports, s.Passive}
-	}
+	settings.PassiveTransferPortRange = portGetter{&s.ports, cmp.Or(s.Passive, anyPort())}
 	return settings, nil
 }
 

@@ -3,9 +3,11 @@ package ftp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -29,7 +31,25 @@ type portGetter struct {
 
 // NumberAttempts is how many ports the library may try, should other programs
 // hold some.
-func (g portGetter) NumberAttempts() int { return 10 }
+func (g portGetter) NumberAttempts() int { return 100 }
+
+// anyPort is the range that the kernel itself takes ports from. Asked for any of
+// them it looks for one that not even a connection of a minute ago has used, and
+// of those every transfer leaves one behind: with thousands of them that look
+// took half of all that small files cost. A port that is named it only has to
+// find free.
+var anyPort = sync.OnceValue(func() PortRange {
+	r := PortRange{32768, 60999} // what it is where nobody has changed it
+	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return r
+	}
+	var is PortRange
+	if _, err := fmt.Sscan(string(b), &is.First, &is.Last); err != nil || is.First < 1 || is.Last > 65535 || is.First > is.Last {
+		return r
+	}
+	return is
+})
 
 // FetchNext returns a port twice: as clients know it, and as the server does.
 func (g portGetter) FetchNext() (exposed, listened int, ok bool) {
