@@ -141,6 +141,9 @@ func (d *dataConn) renew(until *time.Time, set func(time.Time) error) {
 	}
 }
 
+// portions are what files that the kernel cannot send are copied through.
+var portions = sync.Pool{New: func() any { return new([portion]byte) }}
+
 func (d *dataConn) fail(err error) error {
 	if err != nil && err != io.EOF {
 		d.failed.CompareAndSwap(nil, &err)
@@ -168,15 +171,12 @@ func (d *dataConn) Write(p []byte) (int, error) {
 	}
 	d.moved.Add(int64(len(p)))
 	if len(p) < gather/4 {
-		if d.buf == nil {
-			d.buf = make([]byte, 0, gather)
-		}
-		if len(d.buf)+len(p) > cap(d.buf) {
+		if len(d.buf)+len(p) > gather {
 			if err := d.Flush(); err != nil {
 				return 0, err
 			}
 		}
-		d.buf = append(d.buf, p...)
+		d.buf = append(d.buf, p...) // which grows as there is need: most files are small
 		return len(p), nil
 	}
 	if err := d.Flush(); err != nil {
@@ -245,7 +245,9 @@ func (p *plainConn) ReadFrom(r io.Reader) (total int64, err error) {
 	}
 	file, ok := from.(*os.File)
 	if !ok {
-		return io.CopyBuffer(struct{ io.Writer }{p.dataConn}, struct{ io.Reader }{r}, make([]byte, portion))
+		buf := portions.Get().(*[portion]byte)
+		defer portions.Put(buf)
+		return io.CopyBuffer(struct{ io.Writer }{p.dataConn}, struct{ io.Reader }{r}, buf[:])
 	}
 	at, err := file.Seek(0, io.SeekCurrent)
 	if err != nil {
