@@ -90,9 +90,10 @@ func (c *call) describeAccount(in *storage.Info, there bool) {
 		return
 	}
 	if in.Containers > 0 {
-		c.set("X-Account-Storage-Policy-"+policy+"-Container-Count", containers)
-		c.set("X-Account-Storage-Policy-"+policy+"-Object-Count", objects)
-		c.set("X-Account-Storage-Policy-"+policy+"-Bytes-Used", bytes)
+		policy := http.CanonicalHeaderKey("X-Account-Storage-Policy-" + c.g.Policy)
+		c.set(policy+"-Container-Count", containers)
+		c.set(policy+"-Object-Count", objects)
+		c.set(policy+"-Bytes-Used", bytes)
 	}
 	c.w.Header()["Accept-Ranges"] = acceptRanges
 	c.tell(accounts, in.Meta)
@@ -146,6 +147,7 @@ func (c *call) accountMeta() (storage.Meta, error) {
 			return nil, &refusal{status: http.StatusBadRequest}
 		}
 	}
+	settleTruth(m, metaAccountETags)
 	if list, ok := m[auth.MetaAccountACL]; ok {
 		clean, err := auth.CleanAccountACL(list)
 		if err != nil {

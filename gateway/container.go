@@ -59,7 +59,7 @@ func (c *call) describeContainer(in *storage.Info) {
 	c.tell(containers, in.Meta)
 	c.set("Last-Modified", httpDate(in.ModTime))
 	c.w.Header()["Accept-Ranges"] = acceptRanges
-	c.set("X-Storage-Policy", policy)
+	c.set("X-Storage-Policy", c.g.Policy)
 }
 
 // putContainer makes a container, or changes the metadata of one.
@@ -68,7 +68,7 @@ func (c *call) putContainer() error {
 	if err != nil {
 		return c.unlessForbidden(err)
 	}
-	if v := c.r.Header.Get("X-Storage-Policy"); v != "" && !strings.EqualFold(v, policy) {
+	if v := c.r.Header.Get("X-Storage-Policy"); v != "" && !strings.EqualFold(v, c.g.Policy) {
 		return c.unlessForbidden(badRequest("Invalid X-Storage-Policy '" + v + "'"))
 	}
 	if n := len(c.path.Container); n > storage.MaxContainerName {
@@ -113,6 +113,10 @@ func (c *call) containerMeta() (storage.Meta, error) {
 	}
 	if v := m[storage.MetaContainerQuotaCount]; v != "" && !digits(v) {
 		return nil, &refusal{status: http.StatusBadRequest, text: "Invalid count quota."}
+	}
+	settleTruth(m, metaContainerETags)
+	if err := c.g.checkSync(m); err != nil {
+		return nil, err
 	}
 	for _, header := range []string{auth.MetaContainerRead, auth.MetaContainerWrite} {
 		if v := m[header]; v != "" {

@@ -149,7 +149,10 @@ func startOurs(t *testing.T) *side {
 	server := httptest.NewUnstartedServer(nil)
 	server.Config = gateway.Server(gateway.New(gateway.Config{
 		Store: store, Auth: realm, Owner: guard.Owner,
-		Digests: []string{"sha1", "sha256", "sha512"},
+		Digests:     []string{"sha1", "sha256", "sha512"},
+		Hosts:       &gateway.Hosts{Domains: []string{"swift.example.com"}},
+		SyncHosts:   []string{"127.0.0.1"},
+		CrossDomain: `<allow-access-from domain="*" secure="false" />`,
 	}), nil)
 	server.Start()
 	t.Cleanup(server.Close)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -126,7 +127,7 @@ func (c *call) fail(err error) bool {
 		if realm == "" {
 			realm = "unknown"
 		}
-		c.set("Www-Authenticate", `Swift realm="`+quote(realm)+`"`)
+		c.set("Www-Authenticate", cmp.Or(c.w.challenge, `Swift realm="`+quote(realm)+`"`))
 	}
 	if r.hangUp {
 		c.set("Connection", "close")

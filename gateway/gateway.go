@@ -94,6 +94,35 @@ type Config struct {
 	// Edges, if not nil, answers the edges on other machines, below /edge/v1/.
 	Edges http.Handler
 
+	// Policy is what the one storage policy is called; "Policy-0", as Swift calls
+	// the one it has when none is configured, if empty.
+	Policy string
+
+	// ReadOnly refuses every change, of whomever, except in accounts of which the
+	// operator has said otherwise; but ReadOnlyDeletes lets them delete.
+	ReadOnly, ReadOnlyDeletes bool
+
+	// RateLimits slow down clients that do too much at once.
+	RateLimits RateLimits
+
+	// Hosts, if not nil, have names of hosts stand for accounts and containers.
+	Hosts *Hosts
+
+	// Names, if not nil, forbid names that the store itself could keep.
+	Names *NameRules
+
+	// SyncHosts are the hosts that containers may be synchronised to.
+	SyncHosts []string
+
+	// CrossDomain is what /crossdomain.xml says to Flash and its like, lines such
+	// as `<allow-access-from domain="*" secure="false" />`. If empty there is no
+	// such document.
+	CrossDomain string
+
+	// InfoKey is the secret with which operators sign requests for the part of
+	// /info that is theirs. If empty nobody gets it.
+	InfoKey string
+
 	// Disabled, if not nil and true at the moment, makes /healthcheck answer
 	// 503, so that a balancer sends no new clients while others are finishing.
 	Disabled func() bool
@@ -111,9 +140,7 @@ const (
 	// on, has it.
 	maxURL = 8192
 
-	// policy is the name of the one storage policy there is; Swift's own name
-	// for the one it has when none is configured.
-	policy = "Policy-0"
+	defaultPolicy = "Policy-0"
 )
 
 // New returns a handler that answers the Swift API as c says.
@@ -133,11 +160,15 @@ func New(c Config) http.Handler {
 	if c.UploadRate == 0 {
 		c.UploadRate = defaultUploadRate
 	}
+	if c.Policy == "" {
+		c.Policy = defaultPolicy
+	}
 	if len(c.Digests) == 0 {
 		c.Digests = DefaultDigests
 	}
 	g := &gateway{Config: c}
 	g.capabilities = capabilities(&c)
+	g.records.watch(c.Store)
 	g.router = g.routes()
 	return g
 }
@@ -147,6 +178,8 @@ type gateway struct {
 	router       *mux.Router // everything but accounts, containers and objects
 	capabilities string      // the body of /info
 	underWay     atomic.Int64
+	records      records
+	turns        turns
 }
 
 // routes is the table of what lies outside the accounts. What is inside them
@@ -156,6 +189,10 @@ func (g *gateway) routes() *mux.Router {
 	r := mux.NewRouter().SkipClean(true).UseEncodedPath()
 	r.Handle("/healthcheck", handler((*call).healthcheck))
 	r.Handle("/info", handler((*call).info))
+	if g.CrossDomain != "" {
+		r.Handle("/crossdomain.xml", handler((*call).crossDomain)).MatcherFunc(
+			func(r *http.Request, _ *mux.RouteMatch) bool { return r.Method == http.MethodGet })
+	}
 	if g.CDN != nil {
 		r.PathPrefix(cdnRoot).Handler(handler((*call).cdnPath))
 	}
@@ -219,6 +256,7 @@ type call struct {
 	ctx   context.Context // of the request, acting for id
 	id    auth.Identity
 	path  storage.Path
+	home  storage.Path // what the URL names; path may move on from there
 	txid  string
 	begun time.Time
 	err   error // what became of it
@@ -227,6 +265,8 @@ type call struct {
 	body    body
 	origin  *origin  // if a browser asks on behalf of a page
 	tempURL *TempURL // if it is by one that the request came in
+
+	asked, mapped string // paths, if a host stands for the beginning of the latter
 
 	values  [20]string // room for the values of headers; see set
 	nvalues int
@@ -247,6 +287,12 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if len(r.RequestURI) > maxURL {
 		c.err = &refusal{status: http.StatusRequestURITooLong, hangUp: true}
 		return
+	}
+	if g.Hosts != nil {
+		if c.err = c.remap(); c.err != nil {
+			return
+		}
+		r = c.r
 	}
 	if rest, ok := withinAccount(r.URL.Path); ok {
 		if n := g.underWay.Add(1); g.MaxRequests > 0 && n > g.MaxRequests {
@@ -272,6 +318,12 @@ func withinAccount(path string) (rest string, ok bool) {
 // serve answers a request for an account or what is within it.
 func (c *call) serve(rest string) error {
 	path, err := split(rest)
+	if err == nil {
+		c.home = path
+		if err := c.pass(path); err != nil {
+			return err
+		}
+	}
 	if t, signed := c.signedURL(); signed {
 		if err := c.admit(t, path, err); err != nil {
 			return err
@@ -317,6 +369,22 @@ func (c *call) serve(rest string) error {
 		return c.unlessForbidden(err) // the Store judges metadata before it asks the guard
 	}
 	return err
+}
+
+// pass lets a request through that may be made at all, whoever makes it.
+func (c *call) pass(p storage.Path) error {
+	if c.g.Names != nil {
+		if err := c.g.Names.check(c.r.URL.Path); err != nil {
+			return err
+		}
+	}
+	if err := c.checkWritable(p); err != nil {
+		return err
+	}
+	if !p.IsAccount() && c.r.Header["X-Container-Sync-Auth"] != nil {
+		return c.errSyncAuth(p.Account)
+	}
+	return c.waitTurn(p)
 }
 
 // split reads the decoded path of a URL, "AUTH_ann/pics/a/b.jpg". A slash is a

@@ -28,7 +28,10 @@ var (
 	accounts = &kind{
 		meta:   "X-Account-Meta-",
 		remove: "X-Remove-Account-Meta-",
-		kept:   map[string]string{"X-Account-Access-Control": auth.MetaAccountACL},
+		kept: map[string]string{
+			"X-Account-Access-Control":      auth.MetaAccountACL,
+			"X-Account-Rfc-Compliant-Etags": metaAccountETags,
+		},
 		owner: map[string]bool{
 			"X-Account-Access-Control":    true,
 			"X-Account-Meta-Temp-Url-Key": true, "X-Account-Meta-Temp-Url-Key-2": true,
@@ -40,9 +43,14 @@ var (
 		kept: map[string]string{
 			auth.MetaContainerRead:  auth.MetaContainerRead,
 			auth.MetaContainerWrite: auth.MetaContainerWrite,
+			metaSyncTo:              metaSyncTo,
+			metaSyncKey:             metaSyncKey,
+
+			"X-Container-Rfc-Compliant-Etags": metaContainerETags,
 		},
 		owner: map[string]bool{
 			auth.MetaContainerRead: true, auth.MetaContainerWrite: true,
+			metaSyncTo: true, metaSyncKey: true,
 			"X-Container-Meta-Temp-Url-Key": true, "X-Container-Meta-Temp-Url-Key-2": true,
 		},
 	}

@@ -106,8 +106,6 @@ func TestLacking(t *testing.T) {
 		refused("POST", "/v1/AUTH_ann/c", "X-Versions-Location", "X-Versions-Location: old"),
 		refused("PUT", "/v1/AUTH_ann/new", "X-History-Location", "X-History-Location: c"),
 		refused("POST", "/v1/AUTH_ann/c", "X-Versions-Enabled", "X-Versions-Enabled: true"),
-		refused("POST", "/v1/AUTH_ann/c", "X-Container-Sync-To", "X-Container-Sync-To: //a/b/c/d"),
-		refused("POST", "/v1/AUTH_ann/c", "X-Container-Sync-Key", "X-Container-Sync-Key: k"),
 		refused("COPY", "/v1/AUTH_ann/c/o", "X-Symlink-Target", "Destination: c/p", "X-Symlink-Target: c/o"),
 		{method: "POST", target: "/v1/AUTH_ann/c", headers: []string{"X-Versions-Location:", "X-Versions-Enabled: false"}, status: 204},
 		{method: "GET", target: "/v1/AUTH_ann/c/o?extract-archive=tar", status: 200, text: "x"},

@@ -21,11 +21,13 @@ const (
 // http.ResponseController) it can do as well.
 type response struct {
 	http.ResponseWriter
-	call   *call
-	realm  string // for Www-Authenticate
-	status int    // 0 until the header is written
-	sent   int64
-	rolled time.Time // when the deadline was moved last
+	call  *call
+	realm string // for Www-Authenticate
+
+	challenge string // Www-Authenticate, if not Swift's own
+	status    int    // 0 until the header is written
+	sent      int64
+	rolled    time.Time // when the deadline was moved last
 }
 
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
@@ -33,6 +35,10 @@ func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func (w *response) WriteHeader(status int) {
 	if status >= 200 && w.status == 0 {
 		w.status = status
+		w.call.quoteETag()
+		if w.call.mapped != "" {
+			w.call.unmap()
+		}
 		if w.call.tempURL != nil {
 			w.call.tempURL.dress(w.call, status)
 		}

@@ -64,13 +64,11 @@ func (c *call) withQuery(query string) {
 // signatureKeys are the keys by which a path can be signed for. The gateway looks
 // for itself, and shows them to nobody.
 func (c *call) signatureKeys(p storage.Path) SignatureKeys {
-	ctx := c.ownEyes()
-	account, _ := c.g.Store.Stat(ctx, storage.Path{Account: p.Account}) // what is not there has no keys
-	container := storage.Info{}
+	var container storage.Meta
 	if p.Container != "" {
-		container, _ = c.g.Store.Stat(ctx, storage.Path{Account: p.Account, Container: p.Container})
+		container = c.meta(storage.Path{Account: p.Account, Container: p.Container})
 	}
-	return KeysOf(account.Meta, container.Meta)
+	return KeysOf(c.meta(storage.Path{Account: p.Account}), container) // what is not there has no keys
 }
 
 // ownEyes is a context in which the gateway reads for itself what it needs to

@@ -13,7 +13,6 @@ var (
 	lackingObjectHeaders    = []string{"X-Symlink-Target"}
 	lackingContainerHeaders = []string{
 		"X-Versions-Location", "X-History-Location", "X-Versions-Enabled",
-		"X-Container-Sync-To", "X-Container-Sync-Key",
 	}
 )
 
