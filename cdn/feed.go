@@ -64,8 +64,10 @@ type Feed struct {
 	// Logger takes who comes and goes. Nil is slog.Default.
 	Logger *slog.Logger
 
-	mu    sync.Mutex
-	woken chan struct{} // closed by Wake; nil while nobody waits
+	mu     sync.Mutex
+	woken  chan struct{} // closed by Wake; nil while nobody waits
+	ending chan struct{} // closed by Stop; nil while nobody follows
+	ended  bool
 }
 
 // FeedPath is where the Feed is served.
@@ -114,6 +116,30 @@ func (f *Feed) Wake() {
 		close(f.woken)
 		f.woken = nil
 	}
+}
+
+// Stop ends all streams, and those that begin from now on, so that a server can
+// shut down without waiting for them: edges come back by themselves.
+func (f *Feed) Stop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ending != nil && !f.ended {
+		close(f.ending)
+	}
+	f.ended = true
+}
+
+// stopped returns what Stop closes; nil if it has been called.
+func (f *Feed) stopped() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended {
+		return nil
+	}
+	if f.ending == nil {
+		f.ending = make(chan struct{})
+	}
+	return f.ending
 }
 
 // wait returns what the next Wake closes.
@@ -175,12 +201,20 @@ func (f *Feed) site(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// errEnded ends the stream of an edge whose key was taken away.
-var errEnded = errors.New("its key is not good any more")
+// Why a stream ends, if it is not for the edge.
+var (
+	errEnded   = errors.New("its key is not good any more")
+	errStopped = errors.New("the server ends")
+)
 
 // events sends what happens until the edge is gone, and returns why.
 func (f *Feed) events(w http.ResponseWriter, r *http.Request, key string) error {
 	ctx := r.Context()
+	stopped := f.stopped()
+	if stopped == nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return errStopped
+	}
 	s := &stream{feed: f, w: w, out: json.NewEncoder(w), rc: http.NewResponseController(w)}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Cache-Control", "no-store")
@@ -206,6 +240,8 @@ func (f *Feed) events(w http.ResponseWriter, r *http.Request, key string) error 
 		select {
 		case <-woken:
 		case <-tick.C:
+		case <-stopped:
+			return errStopped
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -301,9 +337,12 @@ func (e *Edge) Apply(ev Event) {
 	case ev.Object == "" && announced:
 		c.PurgeScope(scope, hard)
 	case ev.Object == "":
-		// All that is held was made by what the container was.
+		// All that is held was made by what the container was. Of one that is new
+		// nothing is held.
 		e.forget(ev.Account, ev.Container)
-		c.PurgeScope(scope, true)
+		if ev.Op != OpPut {
+			c.PurgeScope(scope, true)
+		}
 	case ev.Tree:
 		c.PurgePrefix(scope, keyOf(ev.Account, ev.Container, ev.Object), hard)
 		e.purgePages(&ev, hard)
@@ -324,9 +363,15 @@ func (e *Edge) purgePages(ev *Event, hard bool) {
 			e.Cache.Purge(root+ev.Object[:i+1], hard)
 		}
 	}
-	if name := ev.Object[strings.LastIndexByte(ev.Object, '/')+1:]; strings.HasPrefix(name, "404") || strings.HasPrefix(name, "401") {
+	if forError(ev.Object[strings.LastIndexByte(ev.Object, '/')+1:]) {
 		e.Cache.PurgeScope(containerScope(ev.Account, ev.Container), false)
 	}
+}
+
+// forError reports whether a name may be that of the page for an error, which
+// begins with the status.
+func forError(name string) bool {
+	return len(name) > 3 && (name[:3] == "404" || name[:3] == "401") && (name[3] < '0' || name[3] > '9')
 }
 
 // ApplyGap does what is right when nobody knows what happened: everything is to

@@ -20,8 +20,8 @@ import (
 )
 
 // controlName is the socket in the data directory by which commands of the same
-// machine and user reach the server that holds it. It can be asked two things:
-// whether the server is ready, and to hold a snapshot.
+// machine and user reach the server that holds it. It can be asked whether the
+// server is ready, to hold a snapshot, and what the CDN's commands want.
 const controlName = "control.sock"
 
 // snapshotReply is the first line that GET /snapshot answers.
@@ -81,8 +81,11 @@ func socketPath(data string) (path string, done func(), err error) {
 
 // controlServer answers on the socket. ready says what is wrong, or nil; engine
 // may be nil.
-func controlServer(engine *disk.Backend, ready func(context.Context) error, log *slog.Logger) *http.Server {
+func controlServer(engine *disk.Backend, ready func(context.Context) error, log *slog.Logger, more ...func(*http.ServeMux)) *http.Server {
 	mux := http.NewServeMux()
+	for _, add := range more {
+		add(mux)
+	}
 	mux.Handle("GET /readyz", readiness(ready))
 	mux.HandleFunc("GET /snapshot", func(w http.ResponseWriter, r *http.Request) {
 		if engine == nil {
@@ -143,7 +146,12 @@ func answers(data string) bool {
 // askControl asks the server that holds data for what; the caller closes the
 // body.
 func askControl(ctx context.Context, data, what string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, "GET", "http://memstore/"+what, nil)
+	return tellControl(ctx, "GET", data, what)
+}
+
+// tellControl is askControl by another method, for what changes something.
+func tellControl(ctx context.Context, method, data, what string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://memstore/"+what, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -91,7 +91,7 @@ Settings come from flags, then MEMSTORE_... variables, then the file that
 	root.PersistentFlags().SetAnnotation("data", isSetting, nil)
 	root.MarkPersistentFlagDirname("data")
 	root.AddCommand(
-		serveCommand(), edgeCommand(), healthCommand(),
+		serveCommand(), edgeCommand(), cdnCommand(), healthCommand(),
 		accountCommand(), userCommand(), tokenKeyCommand(), banCommand(),
 		fsckCommand(), backupCommand(), restoreCommand(),
 		configCommand(), versionCommand(),

@@ -204,6 +204,9 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 	}
 	if l := n.gatewayListener; l != nil {
 		s := gateway.Server(swift, n.log)
+		if n.cdn.feed != nil {
+			s.RegisterOnShutdown(n.cdn.feed.Stop)
+		}
 		scheme := "http"
 		if n.tls != nil {
 			s.TLSConfig, scheme = n.tls.config, "https"
@@ -221,7 +224,7 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 		n.adminURL = "http://" + dialable(l.Addr())
 		n.open("admin", adminServer(reg, n.ready), l)
 	}
-	s := controlServer(n.engine, n.ready, n.log)
+	s := controlServer(n.engine, n.ready, n.log, n.controlCDN)
 	s.BaseContext = func(net.Listener) context.Context { return work }
 	n.open("control", s, control)
 	return nil

@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 //	                         $SFTP, $FTP and $FTPS are HOST:PORT of these doors,
 //	                         and ssh.conf lets OpenSSH's programs find the host
 //	                         NAME, as $ST_USER with the password $ST_KEY
+//	edge NAME [ARGUMENTS]    starts "memstore edge" likewise; sets $EDGE
 //	drain NAME               ends it with SIGTERM; it must drain and succeed
 //	crash NAME               ends it with SIGKILL
 //	reload NAME              sends it SIGHUP and waits until it has reloaded
@@ -74,6 +75,7 @@ func runTrips(t *testing.T, dir string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve":      cmdServe,
+			"edge":       cmdEdge,
 			"drain":      cmdDrain,
 			"crash":      cmdCrash,
 			"reload":     cmdReload,
@@ -179,6 +181,41 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	name := args[0]
 	line := append([]string{"serve", "--data", ts.MkAbs(name), "--gateway", "127.0.0.1:0"}, args[1:]...)
+	s := launch(ts, name, line, "Ready.")
+	value := func(pattern string) string {
+		m := regexp.MustCompile(pattern).FindStringSubmatch(s.stdout)
+		if m == nil {
+			return ""
+		}
+		return m[1]
+	}
+	url := value(`Swift +(http\S*)/auth/v1.0`)
+	ts.Setenv("URL", url)
+	ts.Setenv("GATEWAY", strings.TrimPrefix(url, "http://"))
+	ts.Setenv("ADMIN", value(`admin +(http\S*)/metrics`))
+	ts.Setenv("CDN", value(`(?m)^  CDN +(http\S*)$`))
+	ts.Setenv("ST_AUTH", url+"/auth/v1.0")
+	ts.Setenv("ST_USER", value(`(?m)user passwd --data .* (\S+)$`))
+	if p := value(`(?m)^  password +(\S+)`); p != "" {
+		ts.Setenv("ST_KEY", p)
+	}
+	for _, door := range []string{"SFTP", "FTP", "FTPS"} {
+		ts.Setenv(door, value(`(?m)^  `+door+`\b.* \w+://(\S+)`))
+	}
+	configureSSH(ts, name)
+}
+
+func cmdEdge(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: edge NAME [ARGUMENTS]")
+	}
+	line := append([]string{"edge", "--data", ts.MkAbs(args[0]), "--listen", "127.0.0.1:0"}, args[1:]...)
+	s := launch(ts, args[0], line, "edge: ")
+	ts.Setenv("EDGE", strings.Fields(s.stdout)[1])
+}
+
+// launch starts a server, and waits until it prints a line that begins so.
+func launch(ts *testscript.TestScript, name string, line []string, sign string) *server {
 	s := &server{ended: make(chan struct{}), log: newJournal()}
 	s.cmd = exec.Command(lookPath(ts, "memstore"), line...)
 	s.cmd.Dir = ts.MkAbs(".")
@@ -196,7 +233,7 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
 			b.WriteString(lines.Text() + "\n")
-			if lines.Text() == "Ready." {
+			if strings.HasPrefix(lines.Text(), sign) {
 				ready <- b.String()
 			}
 		}
@@ -208,30 +245,12 @@ func cmdServe(ts *testscript.TestScript, neg bool, args []string) {
 	case s.stdout = <-ready:
 	case <-s.ended:
 		text, _ := s.log.read()
-		ts.Fatalf("serve ended at its start: %v\n%s", s.err, text)
+		ts.Fatalf("%s ended at its start: %v\n%s", line[0], s.err, text)
 	case <-time.After(time.Minute):
-		ts.Fatalf("serve is not ready after a minute")
+		ts.Fatalf("%s is not ready after a minute", line[0])
 	}
 	ts.Logf("%s", s.stdout)
-	value := func(pattern string) string {
-		m := regexp.MustCompile(pattern).FindStringSubmatch(s.stdout)
-		if m == nil {
-			return ""
-		}
-		return m[1]
-	}
-	url := value(`Swift +(http\S*)/auth/v1.0`)
-	ts.Setenv("URL", url)
-	ts.Setenv("ADMIN", value(`admin +(http\S*)/metrics`))
-	ts.Setenv("ST_AUTH", url+"/auth/v1.0")
-	ts.Setenv("ST_USER", value(`(?m)user passwd --data .* (\S+)$`))
-	if p := value(`(?m)^  password +(\S+)`); p != "" {
-		ts.Setenv("ST_KEY", p)
-	}
-	for _, door := range []string{"SFTP", "FTP", "FTPS"} {
-		ts.Setenv(door, value(`(?m)^  `+door+`\b.* \w+://(\S+)`))
-	}
-	configureSSH(ts, name)
+	return s
 }
 
 // configureSSH writes what OpenSSH's programs need to know of a server: where it
