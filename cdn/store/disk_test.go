@@ -235,6 +235,16 @@ func TestModel(t *testing.T) {
 
 // kill leaves the files as a SIGKILL of this moment would, and opens them anew.
 func kill(t interface{ Fatal(...any) }, s *Store, opt Options) *Store {
+	abandon(s)
+	s, err := Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// abandon ends a store without saving anything.
+func abandon(s *Store) {
 	s.closed.Store(true)
 	close(s.stop)
 	s.tasks.Wait()
@@ -250,11 +260,6 @@ func kill(t interface{ Fatal(...any) }, s *Store, opt Options) *Store {
 	d.retryAt = time.Now().Add(1 << 62)
 	d.mu.Unlock()
 	d.lock.Close()
-	s, err := Open(opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
 }
 
 func diskUse(t interface{ Fatal(...any) }, dir string) (n int64) {

@@ -203,16 +203,23 @@ func readSnapshot(name string, n uint32) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
+	st, err := parseSnapshot(b, n)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return st, nil
+}
+
+func parseSnapshot(b []byte, n uint32) (*state, error) {
 	le := binary.LittleEndian
-	bad := fmt.Errorf("%s: %w", name, ErrDamaged)
 	if len(b) < 32 || string(b[:8]) != snapshotMagic || le.Uint32(b[len(b)-4:]) != checksum(b[:len(b)-4]) || le.Uint32(b[8:]) != n {
-		return nil, bad
+		return nil, errSnapshot
 	}
 	st := &state{number: n, next: le.Uint32(b[12:]), seq: le.Uint64(b[16:]), segments: make(map[uint32]marked)}
 	count := int(le.Uint32(b[24:]))
 	b = b[28 : len(b)-4]
 	if len(b) < count*snapshotSegment {
-		return nil, bad
+		return nil, errSnapshot
 	}
 	for ; count > 0; count-- {
 		st.segments[le.Uint32(b)] = marked{le.Uint32(b[4:]), le.Uint64(b[8:]), int64(le.Uint64(b[16:]))}
@@ -293,6 +300,9 @@ func (d *disk) readPlaces(st *state) error {
 		b = b[4+len(places):]
 		m := int(le.Uint32(b))
 		b = b[4:]
+		if len(b)/20 < m {
+			return errSnapshot
+		}
 		spread := make(map[Key][]extent, m)
 		for range m {
 			if len(b) < 20 {
@@ -316,7 +326,7 @@ func (d *disk) readPlaces(st *state) error {
 	return nil
 }
 
-var errSnapshot = fmt.Errorf("snapshot: %w", ErrDamaged)
+var errSnapshot = fmt.Errorf("snapshot of the index: %w", ErrDamaged)
 
 func (d *disk) readShard(st *state, places []byte, spread map[Key][]extent) {
 	le := binary.LittleEndian

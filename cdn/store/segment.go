@@ -53,7 +53,7 @@ func createSegment(d *disk, id uint32, nonce uint64, log int) (*segment, error) 
 	}
 	g := newSegment(d, id, nonce, log, file, d.segmentSize)
 	g.tail = segmentHeader
-	if err := d.fault("allocate"); err == nil {
+	if err = d.fault("allocate"); err == nil {
 		err = fallocate(file, d.segmentSize)
 	}
 	if err == nil {
