@@ -91,6 +91,12 @@ func (l *pages) read(ctx context.Context, marker string) (*manifest, error) {
 		if err != nil {
 			return nil, err
 		}
+		if in.Link != nil {
+			if target, err := l.s.Stat(ctx, in.Path); err == nil { // else nothing comes of it
+				target.Path = in.Path
+				in = target
+			}
+		}
 		g := SegmentOf(in)
 		g.version = in.Version
 		segments = append(segments, g)

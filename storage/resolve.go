@@ -20,6 +20,7 @@ import (
 // need look further:
 //
 //	static SIZE ETAG
+//	link ACCOUNT TARGET ETAG SIZE LARGE-ETAG
 //
 // Only the Store sets it, and it stays when other metadata is replaced.
 const MetaKind = "X-Object-Sysmeta-Kind"
@@ -36,6 +37,7 @@ const (
 	plain   kind = iota
 	static       // its bytes are a manifest that names each segment
 	dynamic      // its content is that of all objects whose names begin alike
+	link         // it points to another object
 )
 
 // kindOf looks at an object as it is stored.
@@ -43,7 +45,10 @@ func kindOf(in *Info) kind {
 	if len(in.Meta) == 0 {
 		return plain
 	}
-	if _, ok := in.Meta[MetaKind]; ok {
+	if v, ok := in.Meta[MetaKind]; ok {
+		if strings.HasPrefix(v, "link ") {
+			return link
+		}
 		return static
 	}
 	if v := in.Meta[MetaManifest]; v != "" {
@@ -70,13 +75,28 @@ func AsStored(ctx context.Context) context.Context {
 
 func asStored(ctx context.Context) bool { return ctx.Value(asStoredKey{}) != nil }
 
+var errKind = fmt.Errorf("%w: what kind of object it is cannot be read", ErrDamaged)
+
+// listed is an object of a listing as it is to be seen.
+func listed(in Info) (Info, error) {
+	switch kindOf(&in) {
+	case static:
+		return shown(in)
+	case link:
+		l, err := parseLink(&in)
+		in.Link = l
+		return in, err
+	}
+	return in, nil
+}
+
 // shown is an object of the kind static as it is to be seen.
 func shown(in Info) (Info, error) {
 	word, rest, _ := strings.Cut(in.Meta[MetaKind], " ")
 	size, etag, _ := strings.Cut(rest, " ")
 	n, err := strconv.ParseInt(size, 10, 64)
 	if word != "static" || err != nil || n < 0 {
-		return in, fmt.Errorf("%w: what kind of object it is cannot be read", ErrDamaged)
+		return in, errKind
 	}
 	in.Large = &Large{Static: true, ManifestSize: in.Size, ManifestETag: in.ETag}
 	in.Size, in.ETag = n, etag
@@ -90,19 +110,60 @@ func staticKind(size int64, etag string) string {
 
 // resolve describes what is meant by an object that Stat found.
 func (s *Store) resolve(ctx context.Context, in Info) (Info, error) {
-	switch kindOf(&in) {
-	case static:
-		return shown(in)
-	case dynamic:
+	if kindOf(&in) == link {
+		if unfollowed(ctx) {
+			return listed(in)
+		}
+		var err error
+		in, err = walk(in, nil, false, func(p Path) (Info, error) { return s.b.Stat(ctx, p) })
+		if err != nil {
+			return in, err
+		}
+	}
+	if asStored(ctx) {
+		return in, nil
+	}
+	if kindOf(&in) == dynamic {
 		in, _, err := s.segmentsOf(ctx, in)
 		return in, err
 	}
-	return in, nil
+	return listed(in)
 }
 
 // openResolved opens what is meant by an object, of which rc is the stored
-// bytes, or nil if the range lies beyond them.
-func (s *Store) openResolved(ctx context.Context, rc io.ReadCloser, in Info, r Range) (io.ReadCloser, Info, error) {
+// bytes.
+//
+// failed is ErrRange if the range lies beyond what is stored.
+func (s *Store) openResolved(ctx context.Context, rc io.ReadCloser, in Info, r Range, failed error) (io.ReadCloser, Info, error) {
+	if kindOf(&in) == link {
+		if unfollowed(ctx) {
+			in, err := listed(in)
+			if err == nil {
+				err = failed
+			}
+			return rc, in, err
+		}
+		var err error
+		in, err = walk(in, nil, false, func(p Path) (Info, error) {
+			if rc != nil {
+				rc.Close()
+			}
+			var in Info
+			var err error
+			rc, in, err = s.b.Open(ctx, p, r)
+			return in, err
+		})
+		if err != nil && !errors.Is(err, ErrRange) || kindOf(&in) == plain || asStored(ctx) {
+			if err != nil && rc != nil {
+				rc.Close()
+				rc = nil
+			}
+			return rc, in, err
+		}
+	}
+	if asStored(ctx) {
+		return rc, in, failed
+	}
 	p := in.Path
 	if kindOf(&in) == dynamic {
 		if rc != nil {

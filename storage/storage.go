@@ -84,6 +84,11 @@ type Info struct {
 	// those of the whole then, and ETag is no MD5 of bytes.
 	Large *Large
 
+	// Link is set by a Store if the object is a link, and described itself;
+	// Linked if a link led to the object, so that Path is not what was asked for.
+	Link   *Link
+	Linked bool
+
 	// Subdir marks an entry of a listing that stands for all names sharing a
 	// prefix up to the delimiter. Only Path is set beside it.
 	Subdir bool

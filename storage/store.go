@@ -66,10 +66,11 @@ func ownEyes(ctx context.Context) context.Context {
 func ByStore(ctx context.Context) bool { return ctx.Value(asStore{}) != nil }
 
 // Stat describes a path. What an object is beyond its bytes, this and the other
-// methods that read it see to; see AsStored.
+// methods that read it see to; see AsStored and Unfollowed. Of a link all is
+// that of its target, Path too.
 func (s *Store) Stat(ctx context.Context, p Path) (Info, error) {
 	in, err := s.b.Stat(ctx, p)
-	if err == nil && p.IsObject() && kindOf(&in) != plain && !asStored(ctx) {
+	if err == nil && p.IsObject() && kindOf(&in) != plain {
 		in, err = s.resolve(ctx, in)
 	}
 	return in, Wrap("stat", p, err)
@@ -81,8 +82,8 @@ func (s *Store) Stat(ctx context.Context, p Path) (Info, error) {
 func (s *Store) List(ctx context.Context, p Path, q Query) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
 		for in, err := range s.b.List(ctx, p, q) {
-			if err == nil && in.Meta != nil && !p.IsAccount() && in.IsManifest() {
-				in, err = shown(in)
+			if err == nil && in.Meta != nil && !p.IsAccount() {
+				in, err = listed(in)
 			}
 			if !yield(in, Wrap("list", p, err)) || err != nil {
 				return
@@ -97,8 +98,8 @@ func (s *Store) List(ctx context.Context, p Path, q Query) iter.Seq2[Info, error
 // later one is not, reading ends with that error.
 func (s *Store) Open(ctx context.Context, p Path, r Range) (io.ReadCloser, Info, error) {
 	rc, in, err := s.b.Open(ctx, p, r)
-	if kindOf(&in) != plain && (err == nil || errors.Is(err, ErrRange)) && !asStored(ctx) {
-		rc, in, err = s.openResolved(ctx, rc, in, r)
+	if kindOf(&in) != plain && (err == nil || errors.Is(err, ErrRange)) {
+		rc, in, err = s.openResolved(ctx, rc, in, r, err)
 	}
 	return rc, in, Wrap("open", p, err)
 }
@@ -210,7 +211,7 @@ func (s *Store) Update(ctx context.Context, in Info, c Cond) (Info, error) {
 		return Info{}, Wrap("update", p, err)
 	}
 	s.tell(OpUpdate, p, in.Version, in.ModTime)
-	return in, nil
+	return listed(in)
 }
 
 // Remove deletes an object, or a container or account in which nothing is left.

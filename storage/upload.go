@@ -324,7 +324,7 @@ func (s *Store) Move(ctx context.Context, from, to Path, c Cond) (Info, error) {
 }
 
 func (s *Store) moveByCopy(ctx context.Context, from, to Path, c Cond) (Info, error) {
-	ctx = AsStored(ctx) // it stays what it is
+	ctx = Unfollowed(AsStored(ctx)) // it stays what it is
 	old, err := s.Stat(ctx, from)
 	if err != nil || from == to {
 		return old, err
