@@ -24,7 +24,7 @@ func (f *FS) Copy(from, to string) error {
 		return failure("copy", from, err)
 	case source.IsDir():
 		return failure("copy", from, errIsDirectory)
-	case source.object.Path != p || source.partial != nil:
+	case source.object.Version == 0 || source.partial != nil:
 		return failure("copy", from, errUnfinished)
 	}
 	if err := f.mayPut(q); err != nil {

@@ -21,6 +21,7 @@ var table = []struct{ err, as error }{
 	{fs.ErrPermission, fs.ErrPermission},
 	{syscall.EISDIR, syscall.EISDIR},
 	{syscall.ENOTDIR, syscall.ENOTDIR},
+	{storage.ErrLink, syscall.ELOOP},
 	{storage.ErrQuota, syscall.EDQUOT},
 	{storage.ErrNoSpace, syscall.ENOSPC},
 	{storage.ErrTooLarge, syscall.EFBIG},

@@ -159,11 +159,11 @@ func (p *pager) add(in storage.Info, rest string) {
 
 // listed describes an object of a listing.
 func (f *FS) listed(in storage.Info) *entry {
-	in = f.whole(in)
-	if isMarker(&in) {
-		return f.directory(in.Path, in, modTimeOf(&in))
+	p := in.Path
+	if in = f.whole(in); isMarker(&in) {
+		return f.directory(p, in, modTimeOf(&in))
 	}
-	return f.file(in.Path, in)
+	return f.file(p, in)
 }
 
 // release hands out what is held for which no subdir can come, now that the
