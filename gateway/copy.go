@@ -132,6 +132,10 @@ func (c *call) copy(from, to storage.Path) error {
 		if len(to.Container) > storage.MaxContainerName {
 			return c.unlessForbidden(fs.ErrNotExist)
 		}
+		source.Path = from // also where that is a link to another
+		if source.Link != nil {
+			return c.copyLink(&source, target, cond)
+		}
 		if source.IsManifest() && source.Large == nil {
 			c.ctx = meant
 			return c.copyManifest(&source, target, cond)
@@ -174,6 +178,9 @@ func (c *call) copiedRange(source *storage.Info) (*stretch, error) {
 func (c *call) target(source *storage.Info, to storage.Path) (storage.Info, storage.Cond, error) {
 	h := c.r.Header
 	cond, err := onlyIfAbsent(h)
+	if err == nil && h[linkTarget] != nil {
+		err = errLinkBody
+	}
 	if err != nil {
 		return storage.Info{}, cond, err
 	}

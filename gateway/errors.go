@@ -65,6 +65,7 @@ var answers = []struct {
 	{fs.ErrExist, refusal{status: http.StatusConflict}},
 	{storage.ErrQuota, refusal{status: http.StatusRequestEntityTooLarge, text: "Upload exceeds quota."}},
 	{storage.ErrTooLarge, *errTooLarge},
+	{storage.ErrLink, refusal{status: http.StatusConflict}},
 	{storage.ErrSegment, refusal{status: http.StatusConflict}},
 	{storage.ErrRange, refusal{status: http.StatusRequestedRangeNotSatisfiable}},
 	{storage.ErrIncomplete, refusal{status: statusDisconnected, hangUp: true}},
@@ -98,6 +99,9 @@ func (c *call) answerTo(err error) refusal {
 		if said := (*storage.Refusal)(nil); errors.As(err, &said) {
 			r.text, r.kind = said.Text, plain
 		}
+		if met := (*storage.LinkError)(nil); errors.As(err, &met) && met.Text != "" {
+			r.text, r.kind = met.Text, plain
+		}
 		return r
 	}
 	return internalError
@@ -121,6 +125,9 @@ func (c *call) fail(err error) bool {
 		default:
 			delete(h, key)
 		}
+	}
+	if met := (*storage.LinkError)(nil); errors.As(err, &met) && met.Path.IsObject() {
+		c.set("Content-Location", location(met.Path))
 	}
 	if r.status == http.StatusUnauthorized {
 		realm := c.w.realm

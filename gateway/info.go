@@ -111,6 +111,7 @@ func capabilities(c *Config) string {
 			"extra_header_count":        0,
 		},
 		"tempauth": is{"account_acls": true},
+		"symlink":  is{"symloop_max": storage.MaxLinks, "static_links": true},
 		"slo": is{
 			"max_manifest_segments": storage.MaxSegments,
 			"max_manifest_size":     storage.MaxManifest,

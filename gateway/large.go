@@ -22,10 +22,13 @@ func (c *call) manifestParam() string {
 }
 
 // asAsked has what follows see objects as they are stored, if the request asks
-// for the manifest.
+// for the manifest, and links as links, if it asks for those.
 func (c *call) asAsked() {
 	if c.manifestParam() == "get" {
 		c.ctx = storage.AsStored(c.ctx)
+	}
+	if c.aboutLink() {
+		c.ctx = storage.Unfollowed(c.ctx)
 	}
 }
 

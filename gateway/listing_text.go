@@ -114,6 +114,9 @@ func (e *jsonEncoder) row(b []byte, in *storage.Info) []byte {
 	b = append(b, `, "last_modified": "`...)
 	b = appendISO(b, in.ModTime)
 	b = append(b, '"')
+	if in.Link != nil {
+		b = appendLink(b, in.Link)
+	}
 	if in.Large != nil && in.Large.Static {
 		b = append(b, `, "slo_etag": "\"`...)
 		b = append(b, in.ETag...)

@@ -154,6 +154,9 @@ func (c *call) putObject() error {
 	if h.Get("X-Copy-From") != "" {
 		return c.putCopy()
 	}
+	if h[linkTarget] != nil {
+		return c.putLink()
+	}
 	in, cond, err := c.upload()
 	if err != nil {
 		return c.unlessForbidden(err)
@@ -224,6 +227,9 @@ func onlyIfAbsent(h http.Header) (storage.Cond, error) {
 
 // postObject replaces the metadata of an object.
 func (c *call) postObject() error {
+	if c.r.Header[linkTarget] != nil {
+		return c.unlessForbidden(badRequest("A PUT request is required to set a symlink target"))
+	}
 	if err := checkLarge(c.r.Header); err != nil {
 		return c.unlessForbidden(err)
 	}
@@ -239,8 +245,11 @@ func (c *call) postObject() error {
 	if err := checkType(in.Type); err != nil {
 		return c.unlessForbidden(err)
 	}
-	if _, err := c.g.Store.Update(c.ctx, in, storage.Cond{}); err != nil {
+	if in, err = c.g.Store.Update(c.ctx, in, storage.Cond{}); err != nil {
 		return err
+	}
+	if in.Link != nil {
+		return c.postedLink(in.Link)
 	}
 	return c.done(http.StatusAccepted)
 }

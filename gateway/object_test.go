@@ -78,7 +78,7 @@ func TestUploadRefused(t *testing.T) {
 		put(400, "Invalid Content-Type", "Content-Type: a/\xff"),
 		put(400, "Invalid Content-Type, swift_* is not a valid parameter name.", "Content-Type: a/b; swift_bytes=3"),
 		put(400, "X-Object-Manifest must be in the format container/prefix", "X-Object-Manifest: c"),
-		put(400, "X-Symlink-Target is not supported by this server.", "X-Symlink-Target: c/o"),
+		put(400, "Symlink requests require a zero byte body", "X-Symlink-Target: c/o2"),
 		{method: "PUT", target: "/v1/AUTH_ann/c/o?multipart-manifest=put", body: "{}", status: 400, text: "Manifest must be a list.\n"},
 		{method: "PUT", target: "/v1/AUTH_ann/c/o", body: strings.Repeat("x", 101), status: 413, text: "Your request is too large."},
 		{method: "GET", target: "/v1/AUTH_ann/c/o", status: 404}, // nothing came of any of it
@@ -106,7 +106,7 @@ func TestLacking(t *testing.T) {
 		refused("POST", "/v1/AUTH_ann/c", "X-Versions-Location", "X-Versions-Location: old"),
 		refused("PUT", "/v1/AUTH_ann/new", "X-History-Location", "X-History-Location: c"),
 		refused("POST", "/v1/AUTH_ann/c", "X-Versions-Enabled", "X-Versions-Enabled: true"),
-		refused("COPY", "/v1/AUTH_ann/c/o", "X-Symlink-Target", "Destination: c/p", "X-Symlink-Target: c/o"),
+		{method: "COPY", target: "/v1/AUTH_ann/c/o", headers: []string{"Destination: c/p", "X-Symlink-Target: c/o"}, status: 400, text: "Symlink requests require a zero byte body"},
 		{method: "POST", target: "/v1/AUTH_ann/c", headers: []string{"X-Versions-Location:", "X-Versions-Enabled: false"}, status: 204},
 		{method: "GET", target: "/v1/AUTH_ann/c/o?extract-archive=tar", status: 200, text: "x"},
 		{method: "HEAD", target: "/v1/AUTH_ann/new", status: 404}, // nothing came of any of it

@@ -193,7 +193,7 @@ func (c *call) look(list []wanted, r *report, each func()) ([]storage.Segment, e
 func (w *wanted) segment(in *storage.Info, last bool, r *report) storage.Segment {
 	name := quote(w.name)
 	g := storage.SegmentOf(*in)
-	g.ModTime = ceil(in.ModTime)
+	g.Path, g.ModTime = w.path, ceil(in.ModTime)
 	g.Type, _, _ = strings.Cut(g.Type, ";")
 	if w.part != nil {
 		offset, length, ok := w.part.within(in.Size)
