@@ -235,7 +235,10 @@ func TestCrossDoors(t *testing.T) {
 	ways := map[string]way{"swift": swift, "sftp": viaSFTP{dialSFTP(t, n)}, "ftp": viaFTP{n}}
 	mtime := time.Unix(1614834367, 0)
 	random := rand.NewChaCha8([32]byte{'d', 'o', 'o', 'r'})
-	for _, size := range []int{0, 1, 16<<10 - 1, 16 << 10, 16<<10 + 1, 5 << 20} {
+	for _, size := range []int{0, 1, 16<<10 - 1, 16 << 10, 16<<10 + 1, 5 << 20, 100 << 20} {
+		if size > 5<<20 && testing.Short() {
+			continue // a gigabyte in all
+		}
 		data := make([]byte, size)
 		random.Read(data)
 		sum := md5.Sum(data)
