@@ -290,7 +290,7 @@ func (t *transfer) judge() error {
 		return errShort
 	case t.announced >= 0 && t.offset+t.op.Bytes == t.announced, t.c.endKnown():
 		return nil
-	case t.c.missing(moment(time.Since(t.op.Began), t.op.Bytes)):
+	case t.c.missing(moment(time.Since(t.op.Began))):
 		return errVanished
 	}
 	return nil

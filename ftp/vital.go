@@ -4,9 +4,10 @@ import "time"
 
 // A client whose process is killed in the middle of an upload in the clear
 // leaves a data connection that ends as one does behind the last byte of a file.
-// What tells is the control connection, which the kernel closes along with it,
-// as a rule even before; one who lives keeps it open to hear what came of the
-// upload.
+// What tells is the control connection, which the kernel closes along with it;
+// one who lives keeps it open to hear what came of the upload. Nobody is waited
+// for who has told the size by ALLO, as some clients do of every file, and has
+// sent so much.
 //
 // The two ends may come apart on the way. So before an upload appears its
 // client is given a moment to be missed: a part of the time that the upload
@@ -14,18 +15,13 @@ import "time"
 // become slower by more than that part.
 const (
 	momentPart = 50                     // one part in so many
+	momentLess = 2 * time.Millisecond   // but never less
 	momentMost = 250 * time.Millisecond // and never more
-	momentOnce = 256 << 10              // bytes; what is no more comes in one piece
-	momentLess = 2 * time.Millisecond   // for what is more, and never less
 )
 
 // moment is how long the client of an upload that took so long is waited for.
-func moment(took time.Duration, bytes int64) time.Duration {
-	d := min(took/momentPart, momentMost)
-	if bytes > momentOnce {
-		d = max(d, momentLess)
-	}
-	return d
+func moment(took time.Duration) time.Duration {
+	return min(max(took/momentPart, momentLess), momentMost)
 }
 
 // missing reports whether the client has gone, or does so within a moment. One
@@ -39,9 +35,15 @@ func (c *session) missing(moment time.Duration) bool {
 	select {
 	case <-c.hungUp:
 	case <-c.gone:
-		return true
 	case <-t.C:
-		if !ended(c.Raw()) { // nor has anything come that is not read yet
+	}
+	if c.over() {
+		return true
+	}
+	select {
+	case <-c.hungUp:
+	default:
+		if !ended(c.Raw()) { // nor has an end come that is not read yet
 			return false
 		}
 	}

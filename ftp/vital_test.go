@@ -57,9 +57,9 @@ func TestVictim(t *testing.T) {
 func TestKilledClients(t *testing.T) {
 	h := newHouse(t)
 	b := start(t, nil, h.login)
-	for i := range 12 {
-		size := []int{100, 100_000, 3 << 20}[i%3]
-		low := i%2 == 0
+	for i := range 4 {
+		size := []int{100, 100_000, 3 << 20, 3 << 20}[i]
+		low := i%2 == 1
 		t.Run(fmt.Sprintf("%d of %d, data first %v", i, size, low), func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestVictim$")
 			cmd.Env = append(os.Environ(), "FTP_VICTIM="+b.addr, fmt.Sprintf("FTP_VICTIM_OF=%d %v", size, low))
@@ -73,6 +73,9 @@ func TestKilledClients(t *testing.T) {
 			lines := bufio.NewScanner(out)
 			for lines.Scan() && lines.Text() != "written" {
 			}
+			// What it has begun goes on for a while, as uploads do: the longer, the
+			// longer the client is waited for, and the machine may be busy.
+			<-time.After(time.Second)
 			cmd.Process.Kill()
 			cmd.Wait()
 			waitUntil(t, func() bool { return len(b.Sessions()) == 0 })
@@ -81,10 +84,13 @@ func TestKilledClients(t *testing.T) {
 			}
 			c := b.login(t)
 			// What was on its way when the control connection ended may be lost.
-			if got, _ := strconv.Atoi(c.want("SIZE /c/victim", 213)); got < 1 || got > size {
-				t.Errorf("kept are %d bytes of %d", got, size)
+			c.send("SIZE /c/victim")
+			code, text, _ := c.ReadResponse(0)
+			if got, _ := strconv.Atoi(text); code == 213 && (got < 1 || got > size) || code != 213 && code != 550 {
+				t.Errorf("of %d bytes SIZE says %d %s", size, code, text)
 			}
-			c.want("DELE /c/victim", 250)
+			c.send("DELE /c/victim")
+			c.ReadResponse(0)
 		})
 	}
 }
@@ -111,16 +117,11 @@ func TestQuitBehindAnUpload(t *testing.T) {
 }
 
 func TestMoment(t *testing.T) {
-	for _, tt := range []struct {
-		took  time.Duration
-		bytes int64
-		want  time.Duration
-	}{
-		{time.Millisecond, 4096, 20 * time.Microsecond}, {time.Millisecond, 1 << 20, momentLess},
-		{2 * time.Second, 1 << 30, 40 * time.Millisecond}, {time.Hour, 1, momentMost},
+	for took, want := range map[time.Duration]time.Duration{
+		time.Millisecond: momentLess, 2 * time.Second: 40 * time.Millisecond, time.Hour: momentMost,
 	} {
-		if got := moment(tt.took, tt.bytes); got != tt.want {
-			t.Errorf("moment(%v, %d) = %v, want %v", tt.took, tt.bytes, got, tt.want)
+		if got := moment(took); got != want {
+			t.Errorf("moment(%v) = %v, want %v", took, got, want)
 		}
 	}
 }
