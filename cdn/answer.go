@@ -186,11 +186,44 @@ func (b *body) write(w io.Writer, s span) error {
 	}
 	rd := e.Reader(b.x.r.Context(), s.off, s.n)
 	defer rd.Close()
-	n, err := io.Copy(w, rd)
+	var n int64
+	var err error
+	if b.f.shared {
+		n, err = follow(w, rd, s.n)
+	} else {
+		n, err = io.Copy(w, rd)
+	}
 	if err == nil && s.n >= 0 && n != s.n {
 		err = io.ErrUnexpectedEOF
 	}
 	return err
+}
+
+// follow copies a body that may still be on its way. What has come goes out at
+// once: the next may be long in coming.
+func follow(w io.Writer, rd io.Reader, want int64) (total int64, err error) {
+	b := buffers.Get().(*[64 << 10]byte)
+	defer buffers.Put(b)
+	flusher, _ := w.(http.Flusher)
+	for {
+		n, err := rd.Read(b[:])
+		if n > 0 {
+			m, err := w.Write(b[:n])
+			total += int64(m)
+			if err != nil {
+				return total, err
+			}
+			if flusher != nil && total != want {
+				flusher.Flush()
+			}
+		}
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+	}
 }
 
 // ignoreClient makes nothing of an error in writing to the client: net/http

@@ -282,11 +282,7 @@ func (s *slicer) open(want span) (*piece, error) {
 			e.Release()
 			return &piece{ReadCloser: rd}, nil
 		}
-		fl, leads := c.join(key, key, nil, nil)
-		if leads {
-			s.x.forwarded()
-			c.do(func() { s.fetch(fl, n) })
-		}
+		fl := s.start(key, n)
 		select {
 		case <-ctx.Done():
 			c.leave(fl)
@@ -312,6 +308,13 @@ func (s *slicer) ahead(n int64) {
 		e.Release()
 		return
 	}
+	c.leave(s.start(key, n))
+}
+
+// start joins the fetch of a slice, or begins it. A slice is fetched to its end
+// even if nobody waits any more: it is small, and somebody wanted it.
+func (s *slicer) start(key store.Key, n int64) *flight {
+	c := s.x.c
 	fl, leads := c.join(key, key, nil, nil)
 	if leads {
 		sh := &c.flights[key[0]]
@@ -321,7 +324,7 @@ func (s *slicer) ahead(n int64) {
 		s.x.forwarded()
 		c.do(func() { s.fetch(fl, n) })
 	}
-	c.leave(fl)
+	return fl
 }
 
 // fetch asks the origin for a slice of this version and no other.
