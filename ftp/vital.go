@@ -6,7 +6,7 @@ import "time"
 // leaves a data connection that ends as one does behind the last byte of a file.
 // What tells is the control connection, which the kernel closes along with it;
 // one who lives keeps it open to hear what came of the upload. Nobody is waited
-// for who has told the size by ALLO, as some clients do of every file, and has
+// for who has told the size by ALLO and has
 // sent so much.
 //
 // The two ends may come apart on the way. So before an upload appears its
@@ -15,7 +15,7 @@ import "time"
 // become slower by more than that part.
 const (
 	momentPart = 50                     // one part in so many
-	momentLess = 2 * time.Millisecond   // but never less
+	momentLess = 500 * time.Microsecond // but never less: the two are closed one right after the other
 	momentMost = 250 * time.Millisecond // and never more
 )
 
