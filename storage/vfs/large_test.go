@@ -134,3 +134,23 @@ func TestLargeObjectsWithoutTheirSegments(t *testing.T) {
 	_, err := ann.Stat("/c/none")
 	h.fails("Stat", err, fs.ErrNotExist)
 }
+
+func TestLinksAreTheFilesTheyPointTo(t *testing.T) {
+	h := newHouse(t)
+	ann := h.session("ann")
+	h.must(ann.Mkdir("/other", 0))
+	target := h.object("target", storage.Info{}, "content")
+	at := storage.Path{Account: account, Container: "other", Object: "link"}
+	_, err := h.s.PutLink(h.Context(), storage.Info{Path: at}, storage.Link{Target: target.Path}, storage.Cond{})
+	h.must(err)
+	h.wantSize(ann, "/other/link", 7)
+	h.wantContent(ann, "/other/link", "content")
+	h.must(ann.Copy("/other/link", "/other/copy"))
+	h.must(ann.Rename("/other/link", "/other/renamed"))
+	h.wantContent(ann, "/other/renamed", "content")
+	h.must(ann.Remove("/c/target"))
+	h.wantList(ann, "/other", "copy", "renamed")
+	h.wantContent(ann, "/other/copy", "content")
+	h.must(ann.Remove("/other/renamed"))
+	h.wantList(ann, "/other", "copy")
+}
