@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/singleflight"
@@ -63,6 +64,7 @@ type records struct {
 	change uint64               // grows with every change that is told
 	failed time.Time            // when the directory could not be asked last
 	why    error
+	good   atomic.Int64 // when the records were known to be good, in seconds since 1970
 	asking singleflight.Group
 }
 
@@ -80,8 +82,14 @@ func (e *Edge) find(ctx context.Context, ref Ref) (*record, error) {
 	c.mu.RLock()
 	rec := c.sites[ref]
 	c.mu.RUnlock()
-	if rec != nil && (e.live() || time.Since(rec.at) < lease) && !(rec.missing && time.Since(rec.at) > lease) {
-		return rec, nil
+	if rec != nil {
+		age := time.Since(rec.at)
+		if live := e.live(); live && (!rec.missing || age < lease) {
+			c.confirm()
+			return rec, nil
+		} else if age < lease {
+			return rec, nil
+		}
 	}
 	c.mu.RLock()
 	change, failed, why := c.change, c.failed, c.why
@@ -101,10 +109,22 @@ func (e *Edge) find(ctx context.Context, ref Ref) (*record, error) {
 			return v.(*record), nil
 		}
 	}
-	if rec != nil && time.Since(rec.at) < lostRecord {
+	if rec != nil && time.Since(rec.at) < lostRecord || c.confirmed(rec) {
 		return rec, nil
 	}
 	return nil, err
+}
+
+// confirm notes that all records were good at this moment, to the minute.
+func (c *records) confirm() {
+	if now := time.Now().Unix(); now-c.good.Load() > 60 {
+		c.good.Store(now)
+	}
+}
+
+// confirmed reports whether a record was known to be good not too long ago.
+func (c *records) confirmed(rec *record) bool {
+	return rec != nil && !rec.missing && time.Since(time.Unix(c.good.Load(), 0)) < lostRecord
 }
 
 func (e *Edge) ask(ctx context.Context, ref Ref, change uint64) (*record, error) {
