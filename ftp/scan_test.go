@@ -2,6 +2,7 @@ package ftp
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -12,15 +13,15 @@ import (
 func TestTLSScan(t *testing.T) {
 	scan := tool(t, "sslscan", "sslscan")
 	for name, tt := range map[string]struct {
-		flag      string
+		flags     []string
 		configure []func(*Server)
 	}{
-		"explicit": {"--starttls-ftp", nil},
-		"implicit": {"--tlsall", []func(*Server){func(s *Server) { s.Implicit = true }}},
+		"explicit": {[]string{"--starttls-ftp"}, nil},
+		"implicit": {nil, []func(*Server){func(s *Server) { s.Implicit = true }}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDesk(t, tt.configure...)
-			out := d.run("", scan, "--no-colour", "--show-certificate", tt.flag, d.addr)
+			out := d.run("", scan, slices.Concat([]string{"--no-colour", "--show-certificate"}, tt.flags, []string{d.addr})...)
 			said := func(pattern string) []string { return regexp.MustCompile("(?m)"+pattern).FindAllString(out, -1) }
 			for _, old := range []string{"SSLv2", "SSLv3", `TLSv1\.0`, `TLSv1\.1`} {
 				if len(said("^"+old+` +disabled`)) != 1 {
