@@ -235,11 +235,14 @@ func (b *bench) startAll(ctx context.Context) error {
 
 // makeFiles makes what the clients upload.
 func (b *bench) makeFiles() error {
-	part := b.size / int64(b.workers)
 	for _, f := range []struct {
-		name string
-		size int64
-	}{{"large", b.size}, {"part", part}} {
+		name  string
+		size  int64
+		cases []string
+	}{{"large", b.size, []string{"put", "get"}}, {"part", b.size / int64(b.workers), []string{"many"}}} {
+		if !slices.ContainsFunc(f.cases, func(what string) bool { return slices.Contains(b.cases, what) }) {
+			continue
+		}
 		if err := writeNoise(filepath.Join(b.work, f.name), f.size); err != nil {
 			return err
 		}

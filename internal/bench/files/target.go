@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -188,7 +189,7 @@ func (t *target) prepare(ctx context.Context, b *bench) error {
 				return err
 			}
 		}
-		for i := range b.entries {
+		for i := range b.listed() {
 			if err := os.WriteFile(filepath.Join(t.local, t.proto+"-list", entryName(i)), nil, 0o644); err != nil {
 				return err
 			}
@@ -212,9 +213,17 @@ func (t *target) prepare(ctx context.Context, b *bench) error {
 			return err
 		}
 	}
-	return each(b.entries, 16, func(i int) error {
+	return each(b.listed(), 16, func(i int) error {
 		return s.put(ctx, t.dir+"-list/"+entryName(i), strings.NewReader(""), 0)
 	})
+}
+
+// listed is how many entries the long directory has, if anybody lists it.
+func (b *bench) listed() int {
+	if !slices.Contains(b.cases, "list") {
+		return 0
+	}
+	return b.entries
 }
 
 func entryName(i int) string { return fmt.Sprintf("entry-%06d.txt", i) }
