@@ -145,6 +145,9 @@ func (x *exchange) lead(fl *flight, f *found, staleOnError bool) bool {
 		}
 	}()
 	got, resp, err := x.ask(fl, f, staleOnError)
+	if got != nil && got.sliced != nil {
+		defer x.c.pumps.settle(got.sliced)
+	}
 	switch {
 	case got != nil:
 		return x.answer(got)
@@ -185,8 +188,12 @@ func (x *exchange) refresh(f *found) {
 		if e != nil {
 			defer e.Release()
 		}
-		if _, resp, _ := y.ask(fl, held, false); resp != nil {
+		got, resp, _ := y.ask(fl, held, false)
+		switch {
+		case resp != nil:
 			resp.Body.Close()
+		case got != nil && got.sliced != nil:
+			c.pumps.settle(got.sliced)
 		}
 	})
 }

@@ -467,3 +467,21 @@ func TestOldClients(t *testing.T) {
 		t.Errorf("an odd host got %q", got)
 	}
 }
+
+// TestNoBodyWanted has the fetch of a large object end when the answer turns out
+// to need none of it.
+func TestNoBodyWanted(t *testing.T) {
+	body, ended := noise(64<<20, 5), make(chan struct{})
+	l := newLive(t, func(w http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		content(body, `"big"`)(w, r)
+	}, store.Options{Memory: 16 << 20})
+	l.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		l.cache.Serve(w, r, Profile{Key: "big"})
+	})
+	resp, _, err := l.get(t, "/x", "If-None-Match", `"big"`)
+	if err != nil || resp.StatusCode != http.StatusNotModified {
+		t.Fatalf("got %v, %v, want 304", resp, err)
+	}
+	<-ended
+}

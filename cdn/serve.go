@@ -373,6 +373,9 @@ func (x *exchange) keepPosted(resp *http.Response, began time.Time) bool {
 	}
 	got, resp, _ := x.keep(fl, r, resp)
 	if got != nil {
+		if got.sliced != nil {
+			defer x.c.pumps.settle(got.sliced)
+		}
 		return x.answer(got)
 	}
 	x.relay(resp)

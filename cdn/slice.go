@@ -397,6 +397,24 @@ func (ps *pumps) join(s *slicer) *pump {
 	return p
 }
 
+// settle says that whoever was expected first has come, or never will: an answer
+// may turn out to need no body.
+func (ps *pumps) settle(v *version) {
+	ps.mu.Lock()
+	p := ps.m[v.id]
+	ps.mu.Unlock()
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	first := p.first
+	p.first = nil
+	p.mu.Unlock()
+	if first != nil {
+		p.leave(first)
+	}
+}
+
 // A pump fetches a whole large object, and cuts it into slices.
 type pump struct {
 	c  *Cache
