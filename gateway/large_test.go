@@ -84,6 +84,25 @@ func TestSegmentsOfOthers(t *testing.T) {
 	})
 }
 
+// Segments that are to go by and by must be in one container, and plain.
+func TestDeletedByAndBy(t *testing.T) {
+	l := newLab(t)
+	for _, c := range []string{"a", "b"} {
+		l.must(201, "PUT", "/v1/AUTH_ann/"+c, "")
+		l.must(201, "PUT", "/v1/AUTH_ann/"+c+"/1", "1")
+	}
+	l.must(201, "PUT", "/v1/AUTH_ann/a/o?multipart-manifest=put", `[{"path": "b/1"}, {"path": "a/1"}]`)
+	l.must(201, "PUT", "/v1/AUTH_ann/a/p?multipart-manifest=put", `[{"path": "b/1"}, {"data": "YQ=="}, {"path": "b/1"}]`)
+	l.play([]step{
+		{method: "DELETE", target: "/v1/AUTH_ann/a/o?multipart-manifest=delete&async=yes", status: 400, text: `All segments must be in one container. Found segments in "b", "a"`},
+		{method: "GET", target: "/v1/AUTH_ann/a/o", status: 200, text: "11"},
+		{method: "DELETE", target: "/v1/AUTH_ann/a/p?multipart-manifest=delete&async=yes", status: 204},
+		{method: "GET", target: "/v1/AUTH_ann/b/1", status: 404},
+		{method: "GET", target: "/v1/AUTH_ann/a/p", status: 404},
+		{method: "GET", target: "/v1/AUTH_ann/a/1", status: 200, text: "1"},
+	})
+}
+
 func FuzzManifest(f *testing.F) {
 	for _, seed := range []string{
 		`[]`, `{}`, `null`, `[1, null, "x"]`, `[{"path": "c/o", "etag": null, "size_bytes": "12", "range": "-5"}]`,
