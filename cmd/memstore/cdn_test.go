@@ -133,3 +133,46 @@ func TestCDNFollowsTheStore(t *testing.T) {
 		<-time.After(100 * time.Millisecond)
 	}
 }
+
+// A container is a web site: the pages of directories and of errors are what
+// they are made of, at every moment.
+func TestCDNWebSite(t *testing.T) {
+	n := testCDN(t, nil)
+	t.Cleanup(func() {
+		if err := n.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	must := func(status int, method, path, body string, headers ...string) {
+		t.Helper()
+		if got, text := as(t, n, method, "/v1/AUTH_demo/site"+path, body, headers...); got != status {
+			t.Fatalf("%s %s = %d %q, want %d", method, path, got, text, status)
+		}
+	}
+	expect := func(path string, status int, part string) {
+		t.Helper()
+		for range 2 { // the second is from the cache
+			if got, text := ask(t, "GET", n.cdn.url+"/AUTH_demo/site"+path, ""); got != status || !strings.Contains(text, part) {
+				t.Fatalf("%s is %d %.300q, want %d with %q", path, got, text, status, part)
+			}
+		}
+	}
+	must(201, "PUT", "/dir/index.html", "home of dir")
+	expect("/", 404, "")
+	must(204, "POST", "", "", "X-Container-Meta-Web-Index: index.html", "X-Container-Meta-Web-Error: error.html", "X-Container-Read: .r:*,.rlistings")
+	expect("/dir/", 200, "home of dir")
+	expect("/dir", 301, "")
+	must(201, "PUT", "/dir/index.html", "new home")
+	expect("/dir/", 200, "new home")
+	expect("/none", 404, "")
+	must(201, "PUT", "/404error.html", "lost?")
+	expect("/none", 404, "lost?")
+	must(201, "PUT", "/none", "found")
+	expect("/none", 200, "found")
+	must(204, "DELETE", "/dir/index.html", "")
+	expect("/dir/", 404, "lost?")
+	must(204, "POST", "", "", "X-Container-Meta-Web-Listings: true")
+	expect("/", 200, "404error.html")
+	must(201, "PUT", "/another", "x")
+	expect("/", 200, "another")
+}
