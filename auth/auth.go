@@ -18,6 +18,12 @@ import (
 // "ann:tester" works in the storage account "AUTH_ann".
 const Prefix = "AUTH_"
 
+// ServicePrefix is what the names of storage accounts begin with that an account
+// shares with the services which work for it: "SERVICE_ann". Its admin reaches
+// it only together with a service, so that neither can change behind the other's
+// back what a service keeps there.
+const ServicePrefix = "SERVICE_"
+
 // StorageAccount is the name under which an account's containers are kept.
 func StorageAccount(account string) string { return Prefix + account }
 
@@ -44,6 +50,10 @@ type Identity struct {
 	// ".r:" rules. It proves nothing and is not part of who somebody is.
 	Referrer string
 
+	// Service says that a service vouches for what he does: that the door was
+	// also shown a token of a user with RoleService.
+	Service bool
+
 	// Ticket, if not nil, is all that he may do.
 	Ticket *Ticket
 }
@@ -64,8 +74,12 @@ func (id Identity) AllowedFrom(a netip.Addr) bool {
 
 // owns reports whether a storage account is the one that id's account has.
 func (id Identity) owns(storageAccount string) bool {
-	return len(storageAccount) == len(Prefix)+len(id.Account) && id.Account != "" &&
-		storageAccount[:len(Prefix)] == Prefix && storageAccount[len(Prefix):] == id.Account
+	return id.has(Prefix, storageAccount) || id.Service && id.has(ServicePrefix, storageAccount)
+}
+
+func (id Identity) has(prefix, storageAccount string) bool {
+	return len(storageAccount) == len(prefix)+len(id.Account) && id.Account != "" &&
+		storageAccount[:len(prefix)] == prefix && storageAccount[len(prefix):] == id.Account
 }
 
 // A Role is what a user may do before any access control list is asked.
@@ -74,6 +88,7 @@ type Role string
 // The roles, from least to most.
 const (
 	RoleUser           Role = "user"            // only what access control lists grant
+	RoleService        Role = "service"         // the same; his token beside that of an admin opens the account of ServicePrefix
 	RoleAdmin          Role = "admin"           // anything within his own account
 	RoleResellerReader Role = "reseller-reader" // may read every account
 	RoleReseller       Role = "reseller-admin"  // anything within every account; makes and removes accounts

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"strings"
 
 	"memstore.dev/memstore/storage"
 )
@@ -28,7 +29,8 @@ import (
 //   - A read-only user changes nothing, whatever a list says.
 //   - Who has a Ticket may do what it says, and nothing else.
 //
-// Only storage accounts whose names begin with Prefix can be reached at all.
+// Only storage accounts whose names begin with Prefix or ServicePrefix can be
+// reached at all, the latter by their admin only if a service vouches for him.
 type Guard struct {
 	b storage.Backend
 
@@ -84,7 +86,11 @@ func (g *Guard) Writable(ctx context.Context, p storage.Path) bool {
 // reachable keeps everybody out of storage accounts that belong to nobody.
 // Names behind the prefix that begin with a dot are kept for Memstore's own use.
 func reachable(account string) bool {
-	return len(account) > len(Prefix) && account[:len(Prefix)] == Prefix && account[len(Prefix)] != '.'
+	name, ok := strings.CutPrefix(account, Prefix)
+	if !ok {
+		name, ok = strings.CutPrefix(account, ServicePrefix)
+	}
+	return ok && name != "" && name[0] != '.'
 }
 
 // may reports whether who ctx acts for may do a to p.

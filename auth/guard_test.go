@@ -250,7 +250,7 @@ func TestUnreachableAccounts(t *testing.T) {
 		{User: "x:y", Account: ".internal", Role: RoleAdmin},
 		{},
 	} {
-		for _, account := range []string{"AUTH_", "AUTH_.internal", "SERVICE_ann", "auth_ann", "ann", ".expiring"} {
+		for _, account := range []string{"AUTH_", "AUTH_.internal", "OTHER_ann", "auth_ann", "ann", ".expiring"} {
 			ctx := NewContext(t.Context(), id)
 			if _, err := g.Stat(ctx, storage.Path{Account: account}); !errors.Is(err, fs.ErrPermission) {
 				t.Errorf("%s: Stat(%s) = %v, want fs.ErrPermission", id.User, account, err)

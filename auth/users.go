@@ -48,8 +48,8 @@ func (u *User) check() error {
 	if err := CheckUser(u.Name); err != nil {
 		return err
 	}
-	if !slices.Contains([]Role{RoleUser, RoleAdmin, RoleResellerReader, RoleReseller}, u.Role) {
-		return &storage.Refusal{Text: fmt.Sprintf("Role %q must be one of %s, %s, %s, %s", u.Role, RoleUser, RoleAdmin, RoleResellerReader, RoleReseller)}
+	if !slices.Contains([]Role{RoleUser, RoleService, RoleAdmin, RoleResellerReader, RoleReseller}, u.Role) {
+		return &storage.Refusal{Text: fmt.Sprintf("Role %q must be one of %s, %s, %s, %s, %s", u.Role, RoleUser, RoleService, RoleAdmin, RoleResellerReader, RoleReseller)}
 	}
 	for _, w := range u.Doors {
 		if !doorName.MatchString(w) {

@@ -158,20 +158,21 @@ func (c *call) accountMeta() (storage.Meta, error) {
 	return m, nil
 }
 
-// deleteAccount removes an account; resellers only. Unlike Swift, which marks
-// it and has a daemon empty it later, one that still holds containers stays.
+// deleteAccount removes an account with all that is in it; resellers only. From
+// then on the account is gone; what is in it goes in the background.
 func (c *call) deleteAccount() error {
 	if c.r.URL.RawQuery != "" {
 		// Somebody may have meant another thing than to lose an account.
 		return c.unlessNoReseller(&refusal{status: http.StatusBadRequest})
 	}
-	err := c.g.Store.Remove(c.ctx, c.path, storage.Cond{})
+	err := c.g.Store.Condemn(c.ctx, c.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return &refusal{status: http.StatusNotFound, silent: true}
 	}
 	if err != nil {
 		return err
 	}
+	c.set("X-Account-Status", "Deleted")
 	return c.done(http.StatusNoContent)
 }
 

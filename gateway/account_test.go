@@ -23,7 +23,6 @@ func TestAccount(t *testing.T) {
 		{method: "DELETE", target: "/v1/AUTH_ann", status: 403},
 		{method: "DELETE", target: "/v1/AUTH_ann?x=1", status: 403},
 		{who: "root", method: "DELETE", target: "/v1/AUTH_ann?x=1", status: 400},
-		{who: "root", method: "DELETE", target: "/v1/AUTH_ann", status: 409},
 		{who: "root", method: "PUT", target: "/v1/AUTH_new", status: 201},
 		{who: "root", method: "PUT", target: "/v1/AUTH_new", status: 202},
 		{who: "root", method: "DELETE", target: "/v1/AUTH_new", status: 204},

@@ -131,6 +131,7 @@ func startOurs(t *testing.T) *side {
 	roles := map[peer.User]auth.Role{
 		peer.Tester: auth.RoleAdmin, peer.Tester2: auth.RoleAdmin, peer.Tester3: auth.RoleUser,
 		peer.Other: auth.RoleAdmin, peer.Admin: auth.RoleReseller,
+		peer.Service: auth.RoleService,
 	}
 	for name, user := range users {
 		if err := realm.AddUser(t.Context(), auth.User{Name: user.Name, Role: roles[user]}, user.Password); err != nil {
@@ -163,6 +164,7 @@ func startOurs(t *testing.T) *side {
 // users are those whom scripts name.
 var users = map[string]peer.User{
 	"tester": peer.Tester, "tester2": peer.Tester2, "tester3": peer.Tester3, "other": peer.Other, "admin": peer.Admin,
+	"service": peer.Service,
 }
 
 // startSwift starts a Swift.

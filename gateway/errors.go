@@ -121,7 +121,7 @@ func (c *call) fail(err error) bool {
 	h := c.w.Header()
 	for key := range h { // what was to describe the answer that it did not come to
 		switch key {
-		case "Allow", "Retry-After", "X-Trans-Id", "X-Openstack-Request-Id":
+		case "Allow", "Retry-After", "X-Account-Status", "X-Trans-Id", "X-Openstack-Request-Id":
 		default:
 			delete(h, key)
 		}

@@ -340,6 +340,9 @@ func (c *call) serve(rest string) error {
 		return err
 	}
 	c.path = path
+	if err := c.checkGone(path); err != nil {
+		return err
+	}
 	if v, ok := c.bulk(); ok {
 		return v(c)
 	}

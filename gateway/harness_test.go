@@ -39,6 +39,7 @@ var known = map[string]auth.Identity{
 	"clerk":   {User: "ann:clerk", Account: "ann", Role: auth.RoleUser},
 	"bob":     {User: "bob:boss", Account: "bob", Role: auth.RoleAdmin},
 	"root":    {User: "root:root", Account: "root", Role: auth.RoleReseller},
+	"service": {User: "glance:glance", Account: "glance", Role: auth.RoleService},
 	"auditor": {User: "root:auditor", Account: "root", Role: auth.RoleResellerReader},
 }
 

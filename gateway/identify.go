@@ -15,7 +15,8 @@ import (
 // or a stranger if it has none. A token that looks like ours but is not good
 // is refused at once, also where a stranger would be let in, for whoever sent
 // it believes that he has logged in; any other token is as good as none. A
-// second token, X-Service-Token, adds nothing here.
+// second token, X-Service-Token, says whether a service vouches for him; nothing
+// else of whoever that is counts.
 func (c *call) identify(realm string) error {
 	c.w.realm = realm
 	// Two tokens are none: what stands before us may have looked at the other.
@@ -33,6 +34,13 @@ func (c *call) identify(realm string) error {
 		case strings.HasPrefix(token, auth.Prefix):
 			return errUnauthorized
 		}
+	}
+	if v := c.r.Header["X-Service-Token"]; v != nil && !c.id.Stranger() {
+		service, _, err := c.verify(c.g.Auth, joined(v))
+		if err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+		c.id.Service = err == nil && service.Role == auth.RoleService
 	}
 	c.id.Referrer = c.r.Referer()
 	if !reads[c.r.Method] {

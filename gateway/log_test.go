@@ -21,7 +21,7 @@ func TestLog(t *testing.T) {
 	l := newLabOver(t, memory.New(), func(c *Config) { c.Metrics = m })
 	l.must(201, "PUT", "/v1/AUTH_ann/c", "")
 	l.must(201, "PUT", "/v1/AUTH_ann/c/a%20b", "hello")
-	a := l.must(200, "GET", "/v1/AUTH_ann/c/a%20b?temp_url_sig=sikrit", "")
+	a := l.must(200, "GET", "/v1/AUTH_ann/c/a%20b?temp_url_prefix=sikrit", "")
 	l.ask("", "GET", "/v1/AUTH_ann/c/a%20b", "", "X-Auth-Token: AUTH_tksikrit")
 	l.ask("ann", "BREW", "/v1/AUTH_ann/c", "")
 	want := []string{"swift PUT 201 0 0 true", "swift PUT 201 5 0 true", "swift GET 200 0 5 true", "swift GET 401 0 131 true", "swift other 405 0 91 true"}

@@ -64,11 +64,15 @@ func (c *call) withQuery(query string) {
 // signatureKeys are the keys by which a path can be signed for. The gateway looks
 // for itself, and shows them to nobody.
 func (c *call) signatureKeys(p storage.Path) SignatureKeys {
+	account := c.meta(storage.Path{Account: p.Account})
+	if account[storage.MetaDeleted] != "" {
+		return SignatureKeys{} // nothing in it can be had any more
+	}
 	var container storage.Meta
 	if p.Container != "" {
 		container = c.meta(storage.Path{Account: p.Account, Container: p.Container})
 	}
-	return KeysOf(c.meta(storage.Path{Account: p.Account}), container) // what is not there has no keys
+	return KeysOf(account, container) // what is not there has no keys
 }
 
 // ownEyes is a context in which the gateway reads for itself what it needs to

@@ -28,7 +28,7 @@ func checkDoors(doors []string) error {
 	return nil
 }
 
-var roles = []string{string(auth.RoleUser), string(auth.RoleAdmin), string(auth.RoleResellerReader), string(auth.RoleReseller)}
+var roles = []string{string(auth.RoleUser), string(auth.RoleService), string(auth.RoleAdmin), string(auth.RoleResellerReader), string(auth.RoleReseller)}
 
 func userSetCommand() *cobra.Command {
 	var role string
