@@ -311,19 +311,38 @@ func (e *ended) Close() error {
 	return err
 }
 
-// drop removes f, if it is still what is kept.
+// drop removes f, if it is still what is kept, and has nobody else join the
+// fetch that brought it.
 func (c *Cache) drop(resource store.Key, f *found) {
 	sh := &c.flights[resource[0]]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	for _, fl := range slices.Clone(sh.resources[resource]) {
+		select {
+		case <-fl.landed:
+			if fl.kind == shared && fl.found != nil && fl.found.same(f.response) {
+				sh.drop(fl)
+			}
+		default:
+		}
+	}
 	e := c.Store.Peek(f.key)
 	if e == nil {
 		return
 	}
 	defer e.Release()
-	if d := c.heads.decode(f.key, e); d == nil || d.response == f.response {
+	if d := c.heads.decode(f.key, e); d == nil || d.response != nil && d.response.same(f.response) {
 		c.Store.Remove(f.key)
 	}
+}
+
+// same says whether two are of one and the same answer of the origin, or of one
+// version of a large object.
+func (r *response) same(o *response) bool {
+	if r.sliced != nil && o.sliced != nil {
+		return r.sliced.id == o.sliced.id
+	}
+	return r == o || r.received.Equal(o.received) && r.etag == o.etag
 }
 
 // notUpdated are fields of a 304 that speak of the body, which is the stored

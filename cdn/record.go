@@ -313,7 +313,6 @@ func (h *heads) decode(k store.Key, e *store.Entry) *decoded {
 type moment struct {
 	unix        int64
 	age, status []string
-	name        string
 }
 
 // moment is that of now, made once a second.

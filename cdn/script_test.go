@@ -206,7 +206,9 @@ func runScript(t *testing.T, file string) {
 				s.cut, _ = strconv.Atoi(words[2])
 			default:
 				s.down, s.cut, s.header, s.body = false, 0, http.Header{}, ""
-				s.status, err = strconv.Atoi(words[1])
+				if s.status, err = strconv.Atoi(words[1]); err != nil {
+					t.Fatalf("%s:%d: %v", s.file, s.line, err)
+				}
 				mode = "origin"
 			}
 		case ">":

@@ -267,35 +267,32 @@ func (s *slicer) open(want span) (*piece, error) {
 	n := want.off / sliceSize
 	off := want.off - n*sliceSize
 	key := sliceKey(s.v, n)
-	for range 4 {
-		if s.pump != nil {
-			rd, err := s.pump.open(ctx, s, n, off, want.n)
-			if err != nil {
-				return nil, err
-			}
-			if rd != nil {
-				return &piece{ReadCloser: rd}, nil
-			}
+	if s.pump != nil {
+		rd, err := s.pump.open(ctx, s, n, off, want.n)
+		if err != nil {
+			return nil, err
 		}
-		if e := c.Store.Get(key); e != nil {
-			rd := e.Reader(ctx, off, want.n)
-			e.Release()
+		if rd != nil {
 			return &piece{ReadCloser: rd}, nil
 		}
-		fl := s.start(key, n)
-		select {
-		case <-ctx.Done():
-			c.leave(fl)
-			return nil, ctx.Err()
-		case <-fl.landed:
-		}
-		if fl.kind != shared {
-			c.leave(fl)
-			return nil, fl.err
-		}
-		return &piece{fl.entry.Reader(ctx, off, want.n), func() { c.leave(fl) }}, nil
 	}
-	return nil, io.ErrUnexpectedEOF
+	if e := c.Store.Get(key); e != nil {
+		rd := e.Reader(ctx, off, want.n)
+		e.Release()
+		return &piece{ReadCloser: rd}, nil
+	}
+	fl := s.start(key, n)
+	select {
+	case <-ctx.Done():
+		c.leave(fl)
+		return nil, ctx.Err()
+	case <-fl.landed:
+	}
+	if fl.kind != shared {
+		c.leave(fl)
+		return nil, fl.err
+	}
+	return &piece{fl.entry.Reader(ctx, off, want.n), func() { c.leave(fl) }}, nil
 }
 
 // ahead begins to fetch a slice that will be wanted next.
