@@ -43,6 +43,7 @@ type Config struct {
 	Bans        BansConfig        `yaml:"bans"`
 	Connections ConnectionsConfig `yaml:"connections"`
 	Gateway     GatewayConfig     `yaml:"gateway"`
+	Swift       SwiftConfig       `yaml:"swift"`
 	FTP         FTPConfig         `yaml:"ftp"`
 	SFTP        SFTPConfig        `yaml:"sftp"`
 	CDN         CDNConfig         `yaml:"cdn"`
@@ -146,6 +147,65 @@ type GatewayConfig struct {
 	// a minute of waiting for it; one that is slower is given up with 408, like
 	// one of which nothing comes for a minute. 0 lets it come as it will.
 	SlowestUpload Size `yaml:"slowest_upload" env:"GATEWAY_SLOWEST_UPLOAD"`
+}
+
+// SwiftConfig is what the Swift API has beyond storing and fetching.
+type SwiftConfig struct {
+	// The hashes that signed URLs and forms may be signed with, of "sha1",
+	// "sha256" and "sha512". sha1 is for clients that know no other.
+	Digests string `yaml:"digests" env:"SWIFT_DIGESTS"`
+
+	// What the storage policy is called, of which there is one. Empty is
+	// "Policy-0".
+	Policy string `yaml:"policy" env:"SWIFT_POLICY"`
+
+	// Whether every change is refused, of whomever.
+	ReadOnly bool `yaml:"read_only" env:"SWIFT_READ_ONLY"`
+
+	// Domains beneath which hosts stand for accounts and containers, as in
+	// "store.example.com": there pics.AUTH-ann.store.example.com is the container
+	// pics of the account ann.
+	Domains string `yaml:"domains" env:"SWIFT_DOMAINS"`
+
+	// Whether hosts outside these domains are looked up, and followed if they are
+	// an alias (CNAME) of one within. Others are refused then, but for addresses
+	// and the host of gateway.url.
+	Aliases bool `yaml:"aliases" env:"SWIFT_ALIASES"`
+
+	// Hosts that containers may name to be synchronised to, with commas between
+	// them. It is kept and told; nothing is sent.
+	SyncHosts string `yaml:"sync_hosts" env:"SWIFT_SYNC_HOSTS"`
+
+	// What /crossdomain.xml says, as in
+	// <allow-access-from domain="*.example.com" />. Empty is no such document.
+	CrossDomain string `yaml:"cross_domain" env:"SWIFT_CROSS_DOMAIN"`
+
+	// The secret that requests for the operators' part of /info are signed with.
+	// Empty keeps it to itself.
+	InfoKey Secret `yaml:"info_key" env:"SWIFT_INFO_KEY"`
+
+	// How many containers of one account may be made and removed in a second.
+	// Beyond it requests wait, and are refused with 498 where that takes too long.
+	// 0 is any number.
+	ContainerRate int `yaml:"container_rate" env:"SWIFT_CONTAINER_RATE"`
+
+	// How many objects of one container may be changed in a second, by how many
+	// there are in it, as in "100000=100, 1000000=20": none of a smaller one is
+	// held up, and between the sizes is a line. Empty is any number.
+	ObjectRates string `yaml:"object_rates" env:"SWIFT_OBJECT_RATES"`
+
+	// The same for listings.
+	ListingRates string `yaml:"listing_rates" env:"SWIFT_LISTING_RATES"`
+
+	// How long a request may wait for its turn.
+	RateWait time.Duration `yaml:"rate_wait" env:"SWIFT_RATE_WAIT"`
+
+	// Characters that no name may have, although the store could keep them.
+	ForbiddenCharacters string `yaml:"forbidden_characters" env:"SWIFT_FORBIDDEN_CHARACTERS"`
+
+	// A regular expression that no path, "/v1/AUTH_ann/c/o", may match. Empty is
+	// none.
+	ForbiddenPattern string `yaml:"forbidden_pattern" env:"SWIFT_FORBIDDEN_PATTERN"`
 }
 
 // FTPConfig is the door for FTP and FTPS.
@@ -335,6 +395,7 @@ func Defaults() Config {
 		Bans:      BansConfig{Limit: 15, Window: 30 * time.Minute, Length: 30 * time.Minute, Allow: "127.0.0.0/8, ::1/128"},
 		Gateway:   GatewayConfig{Listen: "127.0.0.1:8080", MaxObject: 5<<30 + 2, SlowestUpload: 100},
 		CDN:       CDNConfig{Memory: 64 << 20, Disk: 4 << 30, TTL: 72 * time.Hour},
+		Swift:     SwiftConfig{Digests: "sha256, sha512", RateWait: time.Minute},
 		Disk:      DiskConfig{Cache: 64 << 20, Ballast: 256 << 20, Verify: "recent", Sync: "full", Scrub: 10 << 20},
 		FTP: FTPConfig{TLS: "passwords", Idle: 15 * time.Minute, Stalled: time.Minute,
 			MaxConnections: 10_000, MaxPerAddress: 256, MaxPerUser: 256},

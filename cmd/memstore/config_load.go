@@ -22,6 +22,8 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/printer"
 	"github.com/goccy/go-yaml/token"
+
+	"memstore.dev/memstore/gateway"
 )
 
 const (
@@ -306,6 +308,7 @@ func (l *Loaded) check() error {
 		bad("gateway.certificate", "certificate and key must be set together")
 	}
 	l.checkFiles(bad)
+	l.fillSwift(new(gateway.Config), bad)
 	if l.Drain < 0 {
 		bad("drain", "must not be negative")
 	}

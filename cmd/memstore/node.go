@@ -186,7 +186,7 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 			uploadRate = -1 // which is the gateway's word for any
 		}
 		cdn, edges := n.prepareCDN()
-		swift = gateway.New(gateway.Config{
+		config := gateway.Config{
 			Store:         n.store,
 			Auth:          n.realm,
 			Owner:         guard.Owner,
@@ -200,7 +200,9 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 			MaxRequests:   int64(shares.requests),
 			CDN:           cdn,
 			Edges:         edges,
-		})
+		}
+		n.conf.fillSwift(&config, func(string, string, ...any) {}) // which was judged when it was loaded
+		swift = gateway.New(config)
 	}
 	if l := n.gatewayListener; l != nil {
 		s := gateway.Server(swift, n.log)
@@ -246,6 +248,13 @@ func (n *node) sweep(ctx context.Context) {
 			}
 			if gone > 0 {
 				n.log.Info("expired objects removed", "objects", gone)
+			}
+			gone, err = n.store.Reap(ctx)
+			if err != nil && ctx.Err() == nil {
+				n.log.Error("removed accounts not emptied", "error", err)
+			}
+			if gone > 0 {
+				n.log.Info("removed accounts emptied", "accounts", gone)
 			}
 			gone, err = n.store.SweepStaged(ctx, now.Add(-n.conf.Partial))
 			if err != nil && ctx.Err() == nil {

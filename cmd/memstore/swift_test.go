@@ -1,0 +1,38 @@
+package main
+
+import (
+	"slices"
+	"testing"
+
+	"memstore.dev/memstore/gateway"
+)
+
+func TestFillSwift(t *testing.T) {
+	for _, tt := range []struct {
+		set  func(*SwiftConfig)
+		want string // the setting that is complained of
+	}{
+		{func(*SwiftConfig) {}, ""},
+		{func(s *SwiftConfig) { s.Digests = "sha1, md5" }, "swift.digests"},
+		{func(s *SwiftConfig) { s.Policy = "two words" }, "swift.policy"},
+		{func(s *SwiftConfig) { s.Aliases = true }, "swift.aliases"},
+		{func(s *SwiftConfig) { s.Domains, s.Aliases = "store.example.com", true }, ""},
+		{func(s *SwiftConfig) { s.ObjectRates = "100=10, 50=20" }, "swift.object_rates"},
+		{func(s *SwiftConfig) { s.ListingRates = "100" }, "swift.listing_rates"},
+		{func(s *SwiftConfig) { s.ListingRates = "100=1.5" }, ""},
+		{func(s *SwiftConfig) { s.ContainerRate = -1 }, "swift.container_rate"},
+		{func(s *SwiftConfig) { s.ForbiddenPattern = "(" }, "swift.forbidden_pattern"},
+	} {
+		c := Defaults()
+		tt.set(&c.Swift)
+		var g gateway.Config
+		got := ""
+		c.fillSwift(&g, func(name, _ string, _ ...any) { got = name })
+		if got != tt.want {
+			t.Errorf("%+v: complains of %q, want %q", c.Swift, got, tt.want)
+		}
+		if tt.want == "" && !slices.Contains(g.Digests, "sha256") {
+			t.Errorf("%+v: digests %q", c.Swift, g.Digests)
+		}
+	}
+}
