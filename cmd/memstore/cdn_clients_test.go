@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -59,5 +61,26 @@ func TestCDNClientRS(t *testing.T) {
 				t.Errorf("a browser gets %d when it is disabled", status)
 			}
 		})
+	}
+}
+
+// libcloud drives the API from Python, that of Debian, for which it is packaged.
+func TestCDNClientLibcloud(t *testing.T) {
+	const python = "/usr/bin/python3"
+	if err := exec.Command(python, "-c", "import libcloud").Run(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("python3-libcloud is not installed; run .ci/setup")
+		}
+		t.Skip("SKIPPED: python3-libcloud is not installed; run .ci/setup")
+	}
+	n := testCDN(t, nil)
+	t.Cleanup(func() {
+		if err := n.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	cmd := exec.CommandContext(t.Context(), python, "testdata/libcloud_cdn.py", n.gatewayURL, n.user, n.password, n.cdn.url)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
 	}
 }
