@@ -11,16 +11,17 @@ import (
 // errors.ErrUnsupported. Ask with errors.Is.
 var (
 	ErrNotEmpty     = errors.New("not empty")
-	ErrChecksum     = errors.New("checksum does not match")     // of what a client sent
-	ErrPrecondition = errors.New("precondition failed")         // a Cond did not hold
-	ErrRange        = errors.New("range not satisfiable")       //
-	ErrTooLarge     = errors.New("too large")                   //
-	ErrQuota        = errors.New("quota exceeded")              //
-	ErrNoSpace      = errors.New("no space left in the store")  // nothing was stored; deletes still work
-	ErrDamaged      = errors.New("stored data is damaged")      // it failed its checksum, or is missing
-	ErrGap          = errors.New("journal does not reach back") //
-	ErrIncomplete   = errors.New("body ended early")            // fewer bytes came than were announced
-	ErrUnavailable  = errors.New("store is not accepting work") // it is closing, or stopped after a fault
+	ErrChecksum     = errors.New("checksum does not match")       // of what a client sent
+	ErrPrecondition = errors.New("precondition failed")           // a Cond did not hold
+	ErrRange        = errors.New("range not satisfiable")         //
+	ErrTooLarge     = errors.New("too large")                     //
+	ErrQuota        = errors.New("quota exceeded")                //
+	ErrNoArchive    = errors.New("nowhere to keep what is there") // a Keep names a container that is missing
+	ErrNoSpace      = errors.New("no space left in the store")    // nothing was stored; deletes still work
+	ErrDamaged      = errors.New("stored data is damaged")        // it failed its checksum, or is missing
+	ErrGap          = errors.New("journal does not reach back")   //
+	ErrIncomplete   = errors.New("body ended early")              // fewer bytes came than were announced
+	ErrUnavailable  = errors.New("store is not accepting work")   // it is closing, or stopped after a fault
 )
 
 // Error records what was being done to which path when Err happened.

@@ -136,6 +136,29 @@ type Cond struct {
 	Absent  bool   // nothing is there ("If-None-Match: *")
 	Version uint64 // if not 0, this version is there
 	Quota   *Quota // if not nil, the totals after the change stay within
+
+	// Keep, if not nil, is no condition: it says what becomes of the object that
+	// the change takes the place of, or removes. Commit, Copy, Move and Remove
+	// heed it.
+	Keep *Keep
+}
+
+// A Keep has an object outlive the change that takes its place, or removes it,
+// without its bytes being moved. Its functions are called within that change,
+// so they must be quick and call nothing of the Backend's; they may be called
+// for a change that is refused in the end.
+type Keep struct {
+	// Old, if not nil, is given what is there, expired or not, and returns it as
+	// it is to be kept. Of the result Path, DeleteAt and Meta count; the rest
+	// stays as it is, but for the Version. What is at that Path already is
+	// replaced. If its container is not there the change fails with
+	// ErrNoArchive. The zero Info lets go of what is there.
+	Old func(old Info) Info
+
+	// Mark, if not nil, has a removal leave an object without bytes somewhere:
+	// it is given the time of the removal and returns that object's Path, Type
+	// and Meta. Then also what is not there can be removed, if its container is.
+	Mark func(at time.Time) Info
 }
 
 // A Quota bounds totals. A negative bound is none. A change that lowers or

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"errors"
 	"io/fs"
 	"time"
 
@@ -147,11 +148,13 @@ func hold(c storage.Cond, there bool, version uint64) error {
 }
 
 // within reports whether a container and its account may grow by so much.
-func within(q *storage.Quota, c, a totals, objects, bytes int64) error {
+// The account grows by another number of bytes than the container if what makes
+// room there stays in the account.
+func within(q *storage.Quota, c, a totals, objects, bytes, account int64) error {
 	over := func(bound, now, by int64) bool { return bound >= 0 && by > 0 && now+by > bound }
 	if q != nil && (over(q.ContainerBytes, c.bytes, bytes) ||
 		over(q.ContainerObjects, c.objects, objects) ||
-		over(q.AccountBytes, a.bytes, bytes)) {
+		over(q.AccountBytes, a.bytes, account)) {
 		return storage.ErrQuota
 	}
 	return nil
@@ -164,6 +167,9 @@ type slot struct {
 	container *draft
 	account   *draft
 	old       *row // what is there now, expired or not
+
+	keep *slot // where old is to be kept; nil if it is not
+	kept *row  // old as it is to be kept
 }
 
 // slot finds the place for a row at p, which c must allow. Of what else this
@@ -178,18 +184,56 @@ func (t *tx) slot(p storage.Path, size int64, c storage.Cond) (s slot, err error
 		return s, err
 	}
 	s.key = rowKey(s.container.now.id, p.Object)
-	if s.old, err = t.row(s.key, false); err != nil {
+	keeps := c.Keep != nil && c.Keep.Old != nil
+	if s.old, err = t.row(s.key, keeps); err != nil {
 		return s, err
 	}
 	there := s.old != nil && !s.old.expired(time.Now())
 	if err := hold(c, there, s.version()); err != nil {
 		return s, err
 	}
+	if keeps && s.old != nil {
+		if err := t.keepOld(&s, c.Keep); err != nil {
+			return s, err
+		}
+	}
 	objects, bytes := int64(1), size
 	if s.old != nil {
 		objects, bytes = 0, size-s.old.size
 	}
-	return s, within(c.Quota, s.container.now.totals, s.account.now.totals, objects, bytes)
+	grows := bytes // what the account does
+	if s.keep != nil {
+		grows = size
+	}
+	return s, within(c.Quota, s.container.now.totals, s.account.now.totals, objects, bytes, grows)
+}
+
+// keepOld finds the place where what is in a slot is to be kept.
+func (t *tx) keepOld(s *slot, k *storage.Keep) error {
+	as := k.Old(handOut(s.old.info(s.path)))
+	if as.Path == (storage.Path{}) {
+		return nil
+	}
+	place, err := t.keeper(as.Path, s.old.size)
+	if err != nil {
+		return err
+	}
+	r := *s.old
+	r.setInfo(r.typ, as.DeleteAt, as.Meta)
+	s.keep, s.kept = &place, &r
+	return nil
+}
+
+// keeper is a slot for what is to be kept.
+func (t *tx) keeper(p storage.Path, size int64) (slot, error) {
+	s, err := t.slot(p, size, storage.Cond{})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = storage.ErrNoArchive
+	}
+	if err == nil {
+		err = t.canDisplace(s)
+	}
+	return s, err
 }
 
 func (s *slot) version() uint64 {
@@ -206,8 +250,16 @@ func (s *slot) modified() int64 {
 	return s.old.modified
 }
 
-// displace drops the bytes of what is in a slot, before other bytes go there.
+// displace drops the bytes of what is in a slot, or keeps them elsewhere, before
+// other bytes go there.
 func (t *tx) displace(s slot) error {
+	if s.keep != nil {
+		if err := t.displace(*s.keep); err != nil {
+			return err
+		}
+		t.fill(*s.keep, s.kept, storage.OpPut)
+		return nil
+	}
 	if s.old == nil {
 		return nil
 	}
@@ -217,7 +269,7 @@ func (t *tx) displace(s slot) error {
 // canDisplace fails where displace would, before anything is written that it
 // would leave by half.
 func (t *tx) canDisplace(s slot) error {
-	if s.old == nil || s.old.blob == 0 {
+	if s.old == nil || s.old.blob == 0 || s.keep != nil {
 		return nil
 	}
 	_, err := t.blob(s.old.blob)
@@ -257,11 +309,16 @@ func (t *tx) count(c, a *draft, objects, bytes int64) {
 
 // removeRow takes an object away.
 func (t *tx) removeRow(c *draft, p storage.Path, r *row) error {
-	a, err := t.place(storage.Path{Account: p.Account})
-	if err != nil {
+	if err := t.drop(r.blob); err != nil {
 		return err
 	}
-	if err := t.drop(r.blob); err != nil {
+	return t.takeRow(c, p, r)
+}
+
+// takeRow takes the row of an object away, and leaves its bytes alone.
+func (t *tx) takeRow(c *draft, p storage.Path, r *row) error {
+	a, err := t.place(storage.Path{Account: p.Account})
+	if err != nil {
 		return err
 	}
 	key := rowKey(c.now.id, p.Object)

@@ -191,6 +191,9 @@ func (b *Backend) Remove(ctx context.Context, p storage.Path, c storage.Cond) er
 }
 
 func (t *tx) removeObject(p storage.Path, c storage.Cond) error {
+	if c.Keep != nil {
+		return t.retire(p, c)
+	}
 	d, r, err := t.live(p)
 	if err != nil {
 		return err
@@ -200,6 +203,44 @@ func (t *tx) removeObject(p storage.Path, c storage.Cond) error {
 	}
 	return t.removeRow(d, p, r)
 }
+
+// retire deletes an object, and leaves of it what c wants kept.
+func (t *tx) retire(p storage.Path, c storage.Cond) error {
+	s, err := t.slot(p, 0, storage.Cond{Absent: c.Absent, Version: c.Version, Keep: c.Keep})
+	if err != nil {
+		return err
+	}
+	if (s.old == nil || s.old.expired(time.Now())) && c.Keep.Mark == nil {
+		return fs.ErrNotExist
+	}
+	if err := t.canDisplace(s); err != nil {
+		return err
+	}
+	if c.Keep.Mark != nil {
+		r := &row{etag: emptyMD5, created: t.tick(s.modified())}
+		r.modified = r.created
+		in := c.Keep.Mark(tickTime(r.created))
+		place, err := t.keeper(in.Path, 0)
+		if err != nil {
+			return err
+		}
+		if err := t.displace(place); err != nil {
+			return err
+		}
+		r.setInfo(in.Type, time.Time{}, in.Meta)
+		t.fill(place, r, storage.OpPut)
+	}
+	if s.old == nil {
+		return nil
+	}
+	if err := t.displace(s); err != nil {
+		return err
+	}
+	return t.takeRow(s.container, p, s.old)
+}
+
+// emptyMD5 is the ETag of no bytes.
+const emptyMD5 = "d41d8cd98f00b204e9800998ecf8427e"
 
 func (t *tx) removePlace(p storage.Path, c storage.Cond) error {
 	d, err := t.place(p)
@@ -359,7 +400,7 @@ func (t *tx) withinMove(q *storage.Quota, from *draft, s slot, size int64) error
 	}
 	container := *q
 	container.AccountBytes = -1
-	return within(&container, s.container.now.totals, totals{}, objects, bytes)
+	return within(&container, s.container.now.totals, totals{}, objects, bytes, 0)
 }
 
 func readyTwo(ctx context.Context, from, to storage.Path) error {

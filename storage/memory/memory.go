@@ -209,6 +209,9 @@ func (b *Backend) Update(ctx context.Context, in storage.Info, c storage.Cond) (
 // Remove deletes an object, or an empty container or account.
 func (b *Backend) Remove(ctx context.Context, p storage.Path, c storage.Cond) error {
 	err := b.change(ctx, p, func(s *state) error {
+		if p.IsObject() {
+			return s.removeObject(p, c)
+		}
 		old := s.info(p)
 		if old == nil {
 			return fs.ErrNotExist
@@ -218,7 +221,7 @@ func (b *Backend) Remove(ctx context.Context, p storage.Path, c storage.Cond) er
 		}
 		// A container may hold nothing but expired objects; they are listed,
 		// so they are there.
-		if !p.IsObject() && old.Objects+old.Containers > 0 {
+		if old.Objects+old.Containers > 0 {
 			return storage.ErrNotEmpty
 		}
 		s.remove(p)
@@ -226,6 +229,35 @@ func (b *Backend) Remove(ctx context.Context, p storage.Path, c storage.Cond) er
 	})
 	return storage.Wrap("delete", p, err)
 }
+
+// removeObject deletes an object, and leaves of it what c wants kept.
+func (s *state) removeObject(p storage.Path, c storage.Cond) error {
+	old, mark := s.info(p), c.Keep != nil && c.Keep.Mark != nil
+	if s.container(p) == nil || old == nil && !mark {
+		return fs.ErrNotExist
+	}
+	if err := hold(c, old); err != nil {
+		return err
+	}
+	if err := s.keep(p, c); err != nil {
+		return err
+	}
+	if mark {
+		at := s.tick()
+		in := c.Keep.Mark(at)
+		if s.container(in.Path) == nil {
+			return storage.ErrNoArchive
+		}
+		s.putObject(storage.Info{Path: in.Path, ETag: emptyMD5, Type: in.Type, Created: at, ModTime: at, Meta: in.Meta.Clone()}, nil)
+	}
+	if s.container(p).objects.get(p.Object) != nil { // expired it may be
+		s.remove(p)
+	}
+	return nil
+}
+
+// emptyMD5 is the ETag of no bytes.
+const emptyMD5 = "d41d8cd98f00b204e9800998ecf8427e"
 
 // errUnchanged ends a change that found nothing to do.
 var errUnchanged = errors.New("unchanged")

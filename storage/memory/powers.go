@@ -39,6 +39,9 @@ func (b *Backend) Move(ctx context.Context, from, to storage.Path, c storage.Con
 		}
 		before := *s
 		if from != to {
+			if err := s.keep(to, c); err != nil {
+				return err
+			}
 			s.remove(from)
 		}
 		in := source.info

@@ -13,6 +13,7 @@ type state struct {
 	accounts tree[*account]
 	due      tree[storage.Path] // objects that expire, the soonest first
 	version  uint64             // of the last change
+	clock    time.Time          // the latest time given out by tick
 	journal  journal
 }
 
@@ -170,6 +171,16 @@ func dueName(in *storage.Info) string {
 
 // timestamp is the time of a change that is made now.
 func timestamp() time.Time { return precise(time.Now()) }
+
+// tick is the time of a change that is made now, later than any before it.
+func (s *state) tick() time.Time {
+	t := timestamp()
+	if !t.After(s.clock) {
+		t = s.clock.Add(10 * time.Microsecond)
+	}
+	s.clock = t
+	return t
+}
 
 // precise cuts t to what an X-Timestamp can say.
 func precise(t time.Time) time.Time { return t.UTC().Truncate(10 * time.Microsecond) }

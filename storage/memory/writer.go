@@ -102,9 +102,12 @@ func (s *state) replace(in storage.Info, data []byte, c storage.Cond) (storage.I
 	}
 	t := precise(in.ModTime)
 	if in.ModTime.IsZero() {
-		t = later(timestamp(), old)
+		t = later(s.tick(), old)
 	}
 	before := *s
+	if err := s.keep(in.Path, c); err != nil {
+		return storage.Info{}, err
+	}
 	put := s.putObject(storage.Info{
 		Path: in.Path, Size: in.Size, ETag: in.ETag, Type: in.Type,
 		Created: t, ModTime: t, DeleteAt: in.DeleteAt, Meta: in.Meta,
@@ -113,6 +116,28 @@ func (s *state) replace(in storage.Info, data []byte, c storage.Cond) (storage.I
 		return storage.Info{}, err
 	}
 	return handOut(put), nil
+}
+
+// keep puts a copy of what is at p where c wants it to be kept.
+func (s *state) keep(p storage.Path, c storage.Cond) error {
+	if c.Keep == nil || c.Keep.Old == nil {
+		return nil
+	}
+	old := s.container(p).objects.get(p.Object)
+	if old == nil {
+		return nil
+	}
+	as := c.Keep.Old(handOut(&old.info))
+	if as.Path == (storage.Path{}) {
+		return nil
+	}
+	if s.container(as.Path) == nil {
+		return storage.ErrNoArchive
+	}
+	in := old.info
+	in.Path, in.DeleteAt, in.Meta = as.Path, as.DeleteAt, as.Meta.Clone()
+	s.putObject(in, old.data)
+	return nil
 }
 
 // trim gives back what a growing buffer took ahead, if that is much.

@@ -77,6 +77,7 @@ func Run(t *testing.T, open func(t *testing.T) storage.Backend) {
 		{"StageLoad", (*suite).testStageLoad},
 		{"StageClone", (*suite).testStageClone},
 		{"Expire", (*suite).testExpire},
+		{"Keep", (*suite).testKeep},
 		{"Journal", (*suite).testJournal},
 		{"History", (*suite).testHistory},
 	}
