@@ -55,7 +55,7 @@ var house = map[string]room{
 		"it knows HTTP only, and so moves to another machine by changing one URL"},
 	"cdn/store": {nil, []string{"golang.org/x/sys", "golang.org/x/sync"},
 		"it keeps bytes under keys in two tiers, and knows nothing of HTTP"},
-	"cdn/front": {nil, []string{"github.com/quic-go/quic-go", "github.com/caddyserver/certmagic", "golang.org/x/net", "golang.org/x/time"},
+	"cdn/front": {nil, []string{"github.com/quic-go/quic-go", "github.com/caddyserver/certmagic", "go.uber.org/zap", "golang.org/x/net", "golang.org/x/time"},
 		"how browsers reach any handler: TLS, certificates, HTTP/2 and HTTP/3, limits; it does not know what is behind"},
 	"internal/durable": {nil, []string{"golang.org/x/sys"},
 		"how to make a file survive a power cut is the same for all who promise it"},
