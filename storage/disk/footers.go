@@ -19,9 +19,15 @@ type footers struct {
 
 type hotFooter struct {
 	*footer
-	since time.Time // of the oldest check in sound; guarded by footers.mu
-	sound []uint64  // a bit for each block; guarded by footers.mu
+	since   time.Time // of the oldest check in sound; guarded by footers.mu
+	sound   []uint64  // a bit for each block; guarded by footers.mu
+	written bool      // sound says what was written here, and not read yet; guarded by footers.mu
 }
+
+// worthWritten is the size from which files that were written here are
+// remembered as sound. To check less costs next to nothing, and footers of
+// many small uploads would take the places of those that are read.
+const worthWritten = 1 << 20
 
 func newFooters(window time.Duration, limit int) *footers {
 	return &footers{window: window, limit: limit, hot: make(map[uint64]*hotFooter)}
@@ -58,6 +64,49 @@ func (s *footers) add(f *footer) *hotFooter {
 	return h
 }
 
+// wrote notes that the file of a footer was written by this process just now:
+// the checksums are of what it handed to the page cache, so that what is still
+// there is as sound as if it had been read and checked. What came back from the
+// disk since may not be; see trust.
+func (s *footers) wrote(f *footer) {
+	if f.size < worthWritten {
+		return
+	}
+	h := s.add(f)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h.footer != f {
+		return // somebody was quicker to read it, and has checked what he read
+	}
+	for block := range int64(len(f.blocks)) {
+		h.sound[block/64] |= 1 << (block % 64)
+	}
+	h.since, h.written = time.Now(), true
+}
+
+// trust is called when a file is opened. If it counts as sound because it was
+// written here, that ends unless inMemory says that no byte of it has left the
+// page cache; from then on it is checked as any other.
+func (s *footers) trust(h *hotFooter, inMemory func() bool) {
+	s.mu.Lock()
+	written := h.written
+	s.mu.Unlock()
+	if !written || inMemory() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h.written {
+		s.doubt(h)
+	}
+}
+
+// doubt forgets all checks of a file. It is called with mu held.
+func (s *footers) doubt(h *hotFooter) {
+	clear(h.sound)
+	h.since, h.written = time.Now(), false
+}
+
 func (s *footers) remove(id uint64) {
 	if h := s.hot[id]; h != nil {
 		s.bytes -= h.cost()
@@ -83,9 +132,8 @@ func (s *footers) checked(h *hotFooter, block int64) {
 // renew forgets checks that are too old. One time stands for all blocks of a
 // file, so a check counts for the window at most, and often for less.
 func (s *footers) renew(h *hotFooter) {
-	if now := time.Now(); now.Sub(h.since) > s.window {
-		clear(h.sound)
-		h.since = now
+	if time.Since(h.since) > s.window {
+		s.doubt(h)
 	}
 }
 

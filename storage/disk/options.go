@@ -91,7 +91,9 @@ type Verify int
 
 const (
 	// VerifyRecent checks a block if that was not done within VerifyAgain.
-	// What was is handed out by sendfile, at a fraction of the cost.
+	// What was is handed out by sendfile, at a fraction of the cost. Bytes
+	// that this process wrote within that time, and that have not left the
+	// page cache since, count as checked.
 	VerifyRecent Verify = iota
 
 	VerifyAlways // checks every block that is read; no sendfile

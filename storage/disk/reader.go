@@ -148,6 +148,7 @@ func (b *Backend) openFile(r *row, offset, length int64) (io.ReadCloser, error) 
 		}
 		hot = b.footers.add(foot)
 	}
+	b.footers.trust(hot, func() bool { return inMemory(f, hot.size) })
 	if hot.size != r.size {
 		f.Close()
 		return nil, errFooter

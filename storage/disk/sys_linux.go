@@ -56,6 +56,16 @@ func writeBack(f *os.File, offset, n int64) {
 	unix.SyncFileRange(int(f.Fd()), offset, n, unix.SYNC_FILE_RANGE_WRITE)
 }
 
+// inMemory reports whether all of the first bytes of a file are in the page
+// cache. Kernels before 6.5 do not tell, and neither does one that was forbidden
+// to: then it is not known.
+func inMemory(f *os.File, n int64) bool {
+	page := int64(os.Getpagesize())
+	var is unix.Cachestat_t
+	err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{Len: uint64(n)}, &is, 0)
+	return err == nil && is.Cache >= uint64((n+page-1)/page)
+}
+
 // lockFile takes the lock that one process has on a data directory.
 func lockFile(f *os.File) error {
 	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)

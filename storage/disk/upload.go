@@ -186,6 +186,9 @@ func (u *upload) commitFile(ctx context.Context, size int64, in storage.Info, c 
 	})
 	if err == nil {
 		u.id = 0 // it is the index's from now on
+		if u.b.o.Verify == VerifyRecent {
+			u.b.footers.wrote(foot)
+		}
 	}
 	return committed, err
 }
