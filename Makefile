@@ -12,7 +12,7 @@ TESTFLAGS   ?=
 LDFLAGS = -s -w -buildid=$(if $(VERSION), -X main.release=$(VERSION))
 
 .DEFAULT_GOAL := build
-.PHONY: build run setup test check lint race vuln bench bench-files soak interop-rclone crash powercut cdn-race fuzz clean
+.PHONY: build run setup test check lint race vuln bench bench-files bench-cdn soak interop-rclone crash powercut cdn-race fuzz clean
 
 build: ## one static binary, bin/memstore
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/memstore ./cmd/memstore
@@ -45,6 +45,10 @@ bench: setup ## against a real OpenStack Swift on the same disk
 
 bench-files: setup ## the doors for files against OpenSSH, vsftpd and proftpd on the same disk; needs root
 	$(GO) run ./internal/bench/files
+
+bench-cdn: setup ## the edge against nginx and Varnish, which it installs, and a bare server of Go's
+	@./.ci/setup bench-cdn
+	$(GO) run ./internal/bench/edge
 
 soak: setup ## 6 GiB by each door, cut and resumed; takes room for 20 GiB and an hour
 	$(GO) test ./cmd/memstore -run '^TestSoak$$' -v -timeout 4h -soak 6144
