@@ -32,6 +32,9 @@ type Edge struct {
 	// scheme and the host of it. Nil is any, for one in this process.
 	Origin *url.URL
 
+	// SecurePort is where browsers are spoken to by HTTPS; "" is nowhere.
+	SecurePort string
+
 	// Live says whether every change is told by Apply at this moment. Nil is
 	// always.
 	Live func() bool
@@ -75,6 +78,9 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := &rec.site
+	if e.insist(w, r, s) {
+		return
+	}
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
 	case http.MethodOptions:

@@ -17,6 +17,8 @@ const (
 	headerLogs    = "X-Container-Meta-Cdn-Log-Retention"
 	headerQuery   = "X-Container-Meta-Cdn-Query"
 	headerDomains = "X-Container-Meta-Cdn-Domains"
+	headerHTTPS   = "X-Container-Meta-Cdn-Https"
+	headerHSTS    = "X-Container-Meta-Cdn-Hsts"
 	headerRules   = "X-Container-Meta-Cdn-Rules" // and those that begin so, with a hyphen behind it
 	headerIndex   = "X-Container-Meta-Web-Index"
 	headerError   = "X-Container-Meta-Web-Error"
@@ -63,6 +65,10 @@ func ReadSite(s Site, meta map[string]string) Site {
 	s.CORS.MaxAge = meta[headerMaxAge]
 	for _, d := range strings.FieldsFunc(meta[headerDomains], func(r rune) bool { return r == ',' || r == ' ' }) {
 		s.Domains = append(s.Domains, strings.TrimSuffix(strings.ToLower(d), "."))
+	}
+	s.Redirect = strings.EqualFold(strings.TrimSpace(meta[headerHTTPS]), "redirect")
+	if n, ok := lifetime(meta[headerHSTS]); ok {
+		s.HSTS = n
 	}
 	var lists []string
 	for name := range meta {

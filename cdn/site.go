@@ -37,7 +37,10 @@ type Site struct {
 	KeepQuery bool     `json:"keep_query,omitempty"` // the query tells one answer from another
 	Rules     []Rule   `json:"rules,omitempty"`
 	Domains   []string `json:"domains,omitempty"` // host names of the owner's own
-	Logs      bool     `json:"logs,omitempty"`    // access logs are wanted
+
+	Redirect bool  `json:"redirect,omitempty"` // to HTTPS, where that is spoken
+	HSTS     int64 `json:"hsts,omitempty"`     // for how long browsers are to come by HTTPS only, in seconds
+	Logs     bool  `json:"logs,omitempty"`     // access logs are wanted
 }
 
 // CORS says which pages of other sites may use what a browser fetches here.

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -46,6 +47,10 @@ type Server struct {
 
 	// Limits bound what clients may take.
 	Limits Limits
+
+	// Exempt are the networks, of proxies say, that limits of one source do not
+	// hold for. They never hold for the machine itself.
+	Exempt []netip.Prefix
 
 	// Log takes what an operator should know; nil is slog.Default.
 	Log *slog.Logger
@@ -113,7 +118,7 @@ func (s *Server) init() {
 		if l.Streams <= 0 {
 			l.Streams = 128
 		}
-		s.crowd.limits = l
+		s.crowd.limits, s.crowd.exempt = l, s.Exempt
 		s.http = &http.Server{
 			Handler:           gate{s},
 			ReadHeaderTimeout: l.Header,
@@ -268,4 +273,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	})
 	work.Wait()
 	return errors.Join(errs...)
+}
+
+// Close ends the doors at once.
+func (s *Server) Close() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := s.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +67,9 @@ func start(t *testing.T, s *Server, bound bool) *running {
 	go func() { ended <- s.Serve(plain) }()
 	go func() { ended <- s.ServeTLS(secure) }()
 	go func() { ended <- s.ServeQUIC(udp) }()
+	for s.altSvc.Load() == nil { // until QUIC is spoken
+		runtime.Gosched()
+	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,6 +16,7 @@ var errCrowded = errors.New("front: too many connections from there")
 // A crowd is all clients, by where they are.
 type crowd struct {
 	limits *Limits
+	exempt []netip.Prefix
 
 	mu      sync.Mutex
 	sources map[netip.Prefix]*source
@@ -56,7 +58,7 @@ func (c *crowd) enter(a net.Addr) *source {
 			c.sources = make(map[netip.Prefix]*source)
 		}
 		c.clean()
-		s = &source{from: from, exact: c.everybody || !from.Addr().IsLoopback(), tokens: float64(c.limits.Requests * burst), at: time.Now()}
+		s = &source{from: from, exact: c.everybody || !c.exempts(from), tokens: float64(c.limits.Requests * burst), at: time.Now()}
 		c.sources[from] = s
 	}
 	if n := c.limits.Connections; n > 0 && s.exact && s.conns >= n {
@@ -65,6 +67,11 @@ func (c *crowd) enter(a net.Addr) *source {
 	s.conns++
 	c.all++
 	return s
+}
+
+// exempts reports whether the limits of one source do not hold for this one.
+func (c *crowd) exempts(from netip.Prefix) bool {
+	return from.Addr().IsLoopback() || slices.ContainsFunc(c.exempt, func(p netip.Prefix) bool { return p.Overlaps(from) })
 }
 
 // leave counts a connection out. What its source has used up stays used up.

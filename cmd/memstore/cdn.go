@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -23,18 +22,19 @@ import (
 // A cdnDoor is what a node has of the CDN: the edge in this process, and what
 // edges on other machines ask for. The gateway is the origin of both.
 type cdnDoor struct {
-	listener net.Listener // nil for no edge in this process
+	listener, secure net.Listener // of HTTP and of HTTPS; both nil for no edge in this process
 
 	sites *sites
 	log   cdn.Log // nil where no journal is kept
 	feed  *cdn.Feed
 	edge  *cdn.Edge // nil until there is a gateway to ask, and where there is no listener
-	url   string    // of the edge, "" for none
+
+	url, secureURL string // of the edge, "" for none
 }
 
 // on reports whether containers can be had by a CDN: of this process, or of
 // others under a domain that is known.
-func (c *CDNConfig) on() bool { return c.Listen != "" || c.Domain != "" }
+func (c *CDNConfig) on() bool { return c.Listen != "" || c.Secure != "" || c.Domain != "" }
 
 // prepareCDN makes what the gateway needs of the CDN; nil if there is none.
 func (n *node) prepareCDN() (*gateway.CDN, http.Handler) {
@@ -44,7 +44,11 @@ func (n *node) prepareCDN() (*gateway.CDN, http.Handler) {
 	d := &n.cdn
 	d.sites = &sites{
 		store: n.store, realm: n.realm,
-		ttl: int64(n.conf.CDN.TTL / time.Second), domain: n.cdnDomain(), secure: n.conf.CDN.HTTPS,
+		ttl: int64(n.conf.CDN.TTL / time.Second), domain: n.cdnDomain(d.listener, "80"), secure: n.conf.CDN.HTTPS,
+	}
+	d.sites.secureDomain = d.sites.domain
+	if d.secure != nil {
+		d.sites.secure, d.sites.secureDomain = true, n.cdnDomain(d.secure, "443")
 	}
 	if n.engine != nil {
 		d.log = journalLog{n.engine}
@@ -56,12 +60,15 @@ func (n *node) prepareCDN() (*gateway.CDN, http.Handler) {
 
 // cdnDomain is what the host names of sites end with, and the port if browsers
 // must be told one.
-func (n *node) cdnDomain() string {
+func (n *node) cdnDomain(l net.Listener, usual string) string {
 	if n.conf.CDN.Domain != "" {
 		return n.conf.CDN.Domain
 	}
-	_, port, _ := net.SplitHostPort(n.cdn.listener.Addr().String())
-	if port == "80" {
+	if l == nil {
+		l = n.cdn.secure
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	if port == usual {
 		return "cdn.localhost"
 	}
 	return "cdn.localhost:" + port
@@ -70,7 +77,7 @@ func (n *node) cdnDomain() string {
 // openCDN serves browsers, in front of the gateway that is h.
 func (n *node) openCDN(ctx context.Context, h http.Handler, crowd *crowd) error {
 	d := &n.cdn
-	if d.listener == nil {
+	if d.listener == nil && d.secure == nil {
 		return nil
 	}
 	dir := n.conf.CDN.Dir
@@ -95,21 +102,25 @@ func (n *node) openCDN(ctx context.Context, h http.Handler, crowd *crowd) error 
 	}
 	n.closers = append(n.closers, func() error { return e.Suspend(context.Background(), d.log, kept) })
 	d.edge = e
-	d.url = "http://" + dialable(d.listener.Addr())
-	n.open("cdn", cdnServer(e, n.log), crowd.listener(d.listener))
-	return nil
-}
-
-// cdnServer has the limits of the door for browsers.
-func cdnServer(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       time.Minute, // of requests that have a body, which nobody wants
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	door, err := openFront(frontOptions{
+		Handler: e, Conf: &n.conf.CDN, Data: n.conf.Data, Domain: e.Domain, Allow: knownTo(e),
+		Plain: d.listener, Secure: d.secure, Crowd: crowd, Log: n.log,
+		Body: time.Minute, // of requests that have a body, which nobody wants
+	})
+	if err != nil {
+		return err
 	}
+	n.closers = append(n.closers, door.free)
+	n.doors = append(n.doors, door)
+	if d.listener != nil {
+		d.url = "http://" + dialable(d.listener.Addr())
+	}
+	if d.secure != nil {
+		d.secureURL = "https://" + dialable(d.secure.Addr())
+		e.SecurePort = door.port()
+	}
+	door.serve(&n.work, n.failed)
+	return nil
 }
 
 // hostOnly is a domain without its port.

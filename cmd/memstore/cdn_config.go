@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -35,6 +36,21 @@ func (l *Loaded) checkCDN(bad func(name, format string, args ...any)) {
 	}
 	if c.Disk < 64<<20 {
 		bad("cdn.disk", "%v is less than 64MiB", c.Disk)
+	}
+	if (c.Certificate == "") != (c.Key == "") {
+		bad("cdn.certificate", "a certificate and its key come together: set both cdn.certificate and cdn.key")
+	}
+	if u, err := url.Parse(c.ACME); c.ACME != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
+		bad("cdn.acme", "%q is not the https URL of an ACME directory", c.ACME)
+	}
+	if c.ACME != "" && c.Secure == "" {
+		bad("cdn.acme", "certificates are of no use without cdn.secure")
+	}
+	if c.Requests < 0 {
+		bad("cdn.requests", "%d is less than 0", c.Requests)
+	}
+	if c.Slowest < 1 {
+		bad("cdn.slowest", "%v is less than 1", c.Slowest)
 	}
 	if c.TTL < 0 || c.TTL > 365*24*time.Hour {
 		bad("cdn.ttl", "%v is not between 0 and a year", c.TTL)

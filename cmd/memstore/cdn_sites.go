@@ -21,6 +21,8 @@ type sites struct {
 	domain string // with a port, if there must be one
 	secure bool   // HTTPS is spoken there
 
+	secureDomain string // as domain, for HTTPS
+
 	mu     sync.Mutex
 	labels map[string]labelled // by account
 }
@@ -101,9 +103,10 @@ func (s *sites) urls(ctx context.Context, account, container string) (plain, sin
 	if err != nil {
 		return "", "", err
 	}
-	label, scheme := cdn.Label(account, container), "http://"
+	label := cdn.Label(account, container)
+	plain = "http://" + label + "." + id + "." + s.domain
 	if s.secure {
-		scheme = "https://"
+		return plain, "https://" + label + "-" + id + "." + s.secureDomain, nil
 	}
-	return "http://" + label + "." + id + "." + s.domain, scheme + label + "-" + id + "." + s.domain, nil
+	return plain, "http://" + label + "-" + id + "." + s.domain, nil
 }

@@ -315,9 +315,52 @@ type CDNConfig struct {
 	// listen. With a domain and no address the edges are on other machines only.
 	Domain string `yaml:"domain" env:"CDN_DOMAIN"`
 
+	// Address to listen on for HTTPS, as in ":443": HTTP/1.1 and HTTP/2, and
+	// HTTP/3 on the same port of UDP. Port 0 picks a free one and prints it. Empty
+	// keeps it closed.
+	Secure string `yaml:"secure" env:"CDN_SECURE" flag:"cdn-tls"`
+
+	// Whether HTTP/3 is spoken where HTTPS is.
+	HTTP3 bool `yaml:"http3" env:"CDN_HTTP3"`
+
+	// File with a certificate chain, in PEM, for the domain and the names one
+	// label below it ("*.cdn.example.com"). With none set it is one of our own:
+	// made at the first start, kept in keys/ in the data directory, vouched for by
+	// nobody. Read again when it changes.
+	Certificate string `yaml:"certificate" env:"CDN_CERTIFICATE"`
+
+	// File with the private key of that certificate, in PEM. Read again when it
+	// changes.
+	Key string `yaml:"key" env:"CDN_KEY"`
+
+	// The URL of an authority's ACME directory, as in
+	// "https://acme-v02.api.letsencrypt.org/directory", whose terms you agree to by
+	// naming it: certificates for the domains of containers
+	// (X-Container-Meta-Cdn-Domains) that lead here are got from it when the first
+	// browser comes, and for names below the domain that no certificate file
+	// covers. It comes to port 443, or to port 80, of those names. What it signs is
+	// kept in keys/certificates/ in the data directory. Empty gets none.
+	ACME string `yaml:"acme" env:"CDN_ACME"`
+
+	// Where that authority may write to.
+	ACMEEmail string `yaml:"acme_email" env:"CDN_ACME_EMAIL"`
+
+	// File with the certificates, in PEM, that the authority is known by, if it is
+	// one of your own. Empty is those of the system.
+	ACMERoots string `yaml:"acme_roots" env:"CDN_ACME_ROOTS"`
+
 	// Whether browsers are spoken to by HTTPS, by a proxy in front of the door:
 	// then the addresses that owners are told say so.
 	HTTPS bool `yaml:"https" env:"CDN_HTTPS"`
+
+	// Requests per second of one address, over a while, or of a /64 of IPv6; four
+	// times as many may come at once, and those beyond are answered 429. The
+	// machine itself and gateway.proxies are exempt. 0 is no limit.
+	Requests int `yaml:"requests" env:"CDN_REQUESTS"`
+
+	// The fewest bytes per second that a browser may take an answer with, beyond
+	// half a minute in which it need take nothing.
+	Slowest Size `yaml:"slowest" env:"CDN_SLOWEST"`
 
 	// The name of this edge in what it tells of itself to browsers (Cache-Status,
 	// Via). Edges that ask one another must have different ones. Empty is
@@ -394,7 +437,7 @@ func Defaults() Config {
 		Tokens:    TokensConfig{Life: 24 * time.Hour},
 		Bans:      BansConfig{Limit: 15, Window: 30 * time.Minute, Length: 30 * time.Minute, Allow: "127.0.0.0/8, ::1/128"},
 		Gateway:   GatewayConfig{Listen: "127.0.0.1:8080", MaxObject: 5<<30 + 2, SlowestUpload: 100},
-		CDN:       CDNConfig{Memory: 64 << 20, Disk: 4 << 30, TTL: 72 * time.Hour},
+		CDN:       CDNConfig{HTTP3: true, Requests: 1000, Slowest: 1 << 10, Memory: 64 << 20, Disk: 4 << 30, TTL: 72 * time.Hour},
 		Swift:     SwiftConfig{Digests: "sha256, sha512", RateWait: time.Minute},
 		Disk:      DiskConfig{Cache: 64 << 20, Ballast: 256 << 20, Verify: "recent", Sync: "full", Scrub: 10 << 20},
 		FTP: FTPConfig{TLS: "passwords", Idle: 15 * time.Minute, Stalled: time.Minute,

@@ -1,16 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,6 +26,7 @@ import (
 // edgeOptions are what "memstore edge" is told on the command line.
 type edgeOptions struct {
 	listen   string
+	secure   string
 	origin   string
 	keyFile  string
 	passHost bool
@@ -57,6 +62,7 @@ SIGTERM and interrupt let running requests finish; a second one ends at once.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8081", "`address` to answer browsers on; port 0 picks a free one and prints it")
+	f.StringVar(&o.secure, "tls", "", "`address` to answer browsers on by HTTPS, HTTP/3 included; cdn.certificate or cdn.acme prove it")
 	f.StringVar(&o.origin, "origin", "", "`URL` of the web server to ask")
 	f.StringVar(&o.keyFile, "key-file", "", "`file` with the key that the origin, a Memstore, has made for this edge")
 	f.BoolVar(&o.passHost, "pass-host", false, "ask the origin by the host that the browser asked for, not by its own name")
@@ -71,6 +77,7 @@ SIGTERM and interrupt let running requests finish; a second one ends at once.`,
 
 // serveEdge runs an edge until ctx ends.
 func serveEdge(ctx context.Context, l *Loaded, o edgeOptions, stdout, stderr io.Writer) (err error) {
+	defer calmCollector()()
 	if o.origin == "" {
 		return usage(errors.New("edge needs --origin, the URL of the web server to ask"))
 	}
@@ -94,6 +101,13 @@ func serveEdge(ctx context.Context, l *Loaded, o edgeOptions, stdout, stderr io.
 		return err
 	}
 	defer listener.Close()
+	var secure net.Listener
+	if o.secure != "" {
+		if secure, err = listen("tls", o.secure); err != nil {
+			return err
+		}
+		defer secure.Close()
+	}
 	if err := os.MkdirAll(l.Data, 0o700); err != nil {
 		return err
 	}
@@ -105,45 +119,69 @@ func serveEdge(ctx context.Context, l *Loaded, o edgeOptions, stdout, stderr io.
 	transport := originTransport()
 	defer transport.CloseIdleConnections()
 	name := edgeName(l.CDN.Name)
-	var handler http.Handler
+	door := frontOptions{Conf: &l.CDN, Data: l.Data, Domain: cmp.Or(hostOnly(l.CDN.Domain), "cdn.localhost"), Plain: listener, Secure: secure, Log: log}
+	if door.Crowd, err = crowdOf(l, log); err != nil {
+		return err
+	}
+	var remote *remoteEdge
 	if key != "" {
-		remote := openRemote(ctx, remoteOptions{
+		remote = openRemote(ctx, remoteOptions{
 			Origin: origin, Key: key, Domain: l.CDN.Domain, Name: name, Transport: transport, Store: kept, Log: log,
 		})
 		defer func() { err = errors.Join(err, remote.Close()) }()
-		handler = remote
+		door.Handler, door.Allow, door.Body = remote, knownTo(remote.Edge), time.Minute
 	} else {
 		cache := &cdn.Cache{
 			Origin: toOrigin{origin, transport}, Store: kept, Name: name, Log: log,
 			Plain: cdn.Profile{StaleIfError: o.stale},
 		}
 		defer cache.Close()
-		handler = cache
+		door.Handler, door.Allow = cache, only(door.Domain)
 		if !o.passHost {
-			handler = askedFor(origin.Host, cache)
+			door.Handler = askedFor(origin.Host, cache)
 		}
 	}
-	server := cdnServer(handler, log)
-	server.ReadTimeout = 0 // requests that change things may be large
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
+	server, err := openFront(door)
+	if err != nil {
+		return err
+	}
+	defer server.free()
+	if remote != nil {
+		remote.SecurePort = server.port()
+	}
+	failed := make(chan error, 3)
+	var work sync.WaitGroup
+	server.serve(&work, failed)
 	fmt.Fprintf(stdout, "edge: http://%s in front of %s\n", dialable(listener.Addr()), origin.Redacted())
+	if secure != nil {
+		fmt.Fprintf(stdout, "edge: https://%s\n", dialable(secure.Addr()))
+	}
 	notifySystemd("READY=1")
 	log.Info("serving", "version", version(), "edge", listener.Addr().String(), "origin", origin.Redacted(), "name", name)
+	var ended error
 	select {
-	case err := <-failed:
-		return err
+	case ended = <-failed:
 	case <-ctx.Done():
 	}
 	notifySystemd("STOPPING=1")
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.Drain)
 	defer cancel()
 	if err := server.Shutdown(drain); err != nil {
-		server.Close() // what is left is cut off
+		log.Warn("requests cut off", "error", err)
 	}
-	<-failed
+	work.Wait()
 	log.Info("ended")
-	return nil
+	return ended
+}
+
+// only allows a certificate for one name.
+func only(domain string) func(context.Context, string) error {
+	return func(_ context.Context, name string) error {
+		if name != domain {
+			return fs.ErrNotExist
+		}
+		return nil
+	}
 }
 
 // edgeName is what an edge calls itself: so that two on different machines can

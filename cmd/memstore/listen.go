@@ -48,6 +48,7 @@ func (n *node) listenAll() (err error) {
 		{"ftps", n.conf.FTP.Implicit, &n.files.ftps},
 		{"sftp", n.conf.SFTP.Listen, &n.files.sftp},
 		{"cdn", n.conf.CDN.Listen, &n.cdn.listener},
+		{"cdn-tls", n.conf.CDN.Secure, &n.cdn.secure},
 		{"admin", n.conf.Admin.Listen, &n.adminListener},
 	} {
 		if door.addr == "" {

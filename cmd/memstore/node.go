@@ -41,7 +41,7 @@ type node struct {
 
 	gatewayListener, adminListener net.Listener   // nil for a closed door
 	listeners                      []net.Listener // all of them, and the control socket's
-	doors                          []*http.Server // in the order in which they are closed
+	doors                          []webDoor      // in the order in which they are closed
 	files                          fileDoors
 	cdn                            cdnDoor
 
@@ -52,10 +52,16 @@ type node struct {
 	closers  []func() error // of what lies beneath, to be called backwards
 }
 
+// A webDoor is a door that can be closed, as *http.Server is.
+type webDoor interface {
+	Shutdown(ctx context.Context) error
+	Close() error
+}
+
 // start opens everything from the cellar up. The node works until close,
 // whatever becomes of ctx.
 func start(ctx context.Context, l *Loaded, log *slog.Logger) (n *node, err error) {
-	n = &node{conf: l, log: log, failed: make(chan error, 6)}
+	n = &node{conf: l, log: log, failed: make(chan error, 9)}
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
 	defer func() {
@@ -317,7 +323,7 @@ func (n *node) welcome(examples bool) welcome {
 	return welcome{
 		Version: version(), Data: n.conf.Data, Created: n.created, Examples: n.created || examples,
 		Gateway: cmp.Or(strings.TrimSuffix(n.conf.Gateway.URL, "/"), n.gatewayURL), Admin: n.adminURL,
-		CDN: n.cdn.url, SFTP: sftpURL, HostKey: n.files.fingerprint(), FTP: ftpURL, FTPS: ftpsURL,
+		CDN: cmp.Or(n.cdn.url, n.cdn.secureURL), SFTP: sftpURL, HostKey: n.files.fingerprint(), FTP: ftpURL, FTPS: ftpsURL,
 		User: n.user, Password: n.password,
 	}
 }

@@ -41,6 +41,7 @@ once. SIGHUP reads the configuration, the log level and the certificate again.`,
 	settingFlag(cmd, "ftps", "`address` of FTP that begins with TLS; empty keeps the door closed")
 	settingFlag(cmd, "sftp", "`address` of SFTP and scp; empty keeps the door closed")
 	settingFlag(cmd, "cdn", "`address` of the CDN for browsers; empty keeps the door closed")
+	settingFlag(cmd, "cdn-tls", "`address` of the CDN by HTTPS; empty keeps it closed")
 	settingFlag(cmd, "admin", "`address` of /metrics, /healthz and /readyz; empty keeps the door closed")
 	settingFlag(cmd, "backend", "what keeps the objects: `disk` or memory", "disk", "memory")
 	settingFlag(cmd, "log-level", "least `level` to log: debug, info, warn or error", "debug", "info", "warn", "error")
@@ -74,7 +75,7 @@ func serve(ctx context.Context, l *Loaded, examples bool, again func() (*Loaded,
 		log.Warn("welcome not printed", "error", err)
 	}
 	notifySystemd("READY=1")
-	log.Info("serving", "version", version(), "data", l.Data, "gateway", n.gatewayURL, "sftp", w.SFTP, "ftp", w.FTP, "ftps", w.FTPS, "cdn", n.cdn.url, "admin", n.adminURL)
+	log.Info("serving", "version", version(), "data", l.Data, "gateway", n.gatewayURL, "sftp", w.SFTP, "ftp", w.FTP, "ftps", w.FTPS, "cdn", n.cdn.url, "cdn-tls", n.cdn.secureURL, "admin", n.adminURL)
 	for {
 		select {
 		case <-hup:
