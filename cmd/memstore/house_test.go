@@ -35,6 +35,8 @@ var house = map[string]room{
 		"a backend keeps bytes and knows neither who asks nor by which door; the index is Pebble"},
 	"storage/swift": {[]string{"storage"}, []string{"github.com/ncw/swift/v2"},
 		"a backend keeps bytes and knows neither who asks nor by which door; this one asks a Swift elsewhere to"},
+	"storage/crypt": {[]string{"storage"}, []string{"golang.org/x/crypto"},
+		"a backend around any backend, which hides from it what it keeps; it knows neither which nor who asks"},
 	"storage/vfs": {[]string{"storage"}, []string{"github.com/spf13/afero"},
 		"one filesystem for both file doors, which speaks to the hall like any door"},
 	"storage/vfs/vfstest": {nil, []string{"github.com/spf13/afero"},
