@@ -78,7 +78,6 @@ SIGTERM and interrupt let running requests finish; a second one ends at once.`,
 // serveEdge runs an edge until ctx ends.
 func serveEdge(ctx context.Context, l *Loaded, o edgeOptions, stdout, stderr io.Writer) (err error) {
 	defer calmCollector()()
-	defer calmCollector()()
 	if o.origin == "" {
 		return usage(errors.New("edge needs --origin, the URL of the web server to ask"))
 	}
