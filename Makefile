@@ -18,7 +18,7 @@ build: ## one static binary, bin/memstore
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/memstore ./cmd/memstore
 
 run: setup build ## a server on loopback, with its data in .run/
-	@exec ./bin/memstore serve --data .run --sftp 127.0.0.1:2022 --ftp 127.0.0.1:2121
+	@exec ./bin/memstore serve --data .run --cdn 127.0.0.1:8088 --sftp 127.0.0.1:2022 --ftp 127.0.0.1:2121
 
 setup: ## the client programs that the printed commands and the tests use
 	@./.ci/setup

@@ -26,7 +26,7 @@ func TestManual(t *testing.T) {
 func TestReadme(t *testing.T) {
 	var b strings.Builder
 	m := welcome{Gateway: "http://127.0.0.1:8080", User: "demo:admin",
-		SFTP: "sftp://127.0.0.1:2022", FTP: "ftp://127.0.0.1:2121"}
+		CDN: "http://127.0.0.1:8088", SFTP: "sftp://127.0.0.1:2022", FTP: "ftp://127.0.0.1:2121"}
 	b.WriteString("```sh\n")
 	for i, s := range m.trials() {
 		if i > 0 {

@@ -123,6 +123,7 @@ func (m welcome) trials() []trial {
 			`curl -sf -H "X-Auth-Token: $TOKEN" -X DELETE "$URL"`,
 		}},
 	}
+	trials = append(trials, m.cdnTrials(account)...)
 	trials = append(trials, m.fileTrials()...)
 	last := &trials[len(trials)-1]
 	last.lines = append(last.lines, "rm memstore-demo.txt")
