@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -373,6 +374,64 @@ func TestStagingTakesTheContentOfALargeObject(t *testing.T) {
 		}
 		if got := read(t, s, in.Path); got != "aaaaaaaaaaend" {
 			t.Errorf("content = %q", got)
+		}
+	})
+}
+
+// A dynamic large object one of whose segments is a link to itself.
+func TestDynamicLargeObjectOfItself(t *testing.T) {
+	stores(t, func(t *testing.T, s *storage.Store) {
+		segment(t, s, "seg/a", 2)
+		link, large := container, container
+		link.Object, large.Object = "seg/b", "big"
+		if _, err := s.PutLink(t.Context(), storage.Info{Path: link}, storage.Link{Target: large}, storage.Cond{}); err != nil {
+			t.Fatal(err)
+		}
+		meta := storage.Meta{storage.MetaManifest: container.Container + "/seg/"}
+		if _, err := put(t, s, storage.Info{Path: large, Size: 3, Meta: meta}, strings.NewReader("own")); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if in, err := s.Stat(ctx, large); err != nil || in.Size != 5 {
+			t.Fatalf("Stat = %+v, %v; want 5 bytes", in, err)
+		}
+		if got := read(t, s, large); got != "aaown" {
+			t.Errorf("content = %q", got)
+		}
+	})
+}
+
+// Sizes that do not fit into 63 bits take a few hundred kilobytes to make, and
+// must not turn negative.
+func TestLargeObjectsTooLargeToCount(t *testing.T) {
+	stores(t, func(t *testing.T, s *storage.Store) {
+		g := segment(t, s, "seg/a", 9)
+		for level := range 6 {
+			in := manifest(t, s, fmt.Sprint("seg/level", level), slices.Repeat([]storage.Segment{g}, storage.MaxSegments)...)
+			g = storage.SegmentOf(in)
+		}
+		if g.Size != 9e18 {
+			t.Fatalf("%d bytes, want 9e18", g.Size)
+		}
+		p := container
+		p.Object = "big"
+		_, err := s.PutManifest(t.Context(), storage.Info{Path: p}, []storage.Segment{g, g}, storage.Cond{})
+		want(t, err, storage.ErrTooLarge)
+		meta := storage.Meta{storage.MetaManifest: container.Container + "/seg/level"}
+		if _, err := put(t, s, storage.Info{Path: p, Meta: meta}, strings.NewReader("")); err != nil {
+			t.Fatal(err)
+		}
+		if in, err := s.Stat(t.Context(), p); err != nil || in.Size != 9009009009009009000 {
+			t.Errorf("the sum is %d, %v", in.Size, err)
+		}
+		manifest(t, s, "seg/level7", part(g, 0, 9e17))
+		_, err = s.Stat(t.Context(), p)
+		want(t, err, storage.ErrTooLarge)
+		for _, err := range s.List(t.Context(), container, storage.Query{}) {
+			if err != nil {
+				t.Errorf("listing: %v", err)
+			}
 		}
 	})
 }

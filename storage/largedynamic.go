@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"math"
 	"net/url"
 	"strings"
 )
@@ -68,6 +69,9 @@ func (s *Store) segmentsOf(ctx context.Context, in Info) (Info, *pages, error) {
 		for i := range m.segments {
 			io.WriteString(sum, m.segments[i].ETag)
 		}
+		if m.size() > math.MaxInt64-size {
+			return in, nil, Wrap("open", in.Path, ErrTooLarge)
+		}
 		l.found = append(l.found, page{marker, size, m.size()})
 		size += m.size()
 		l.held, l.now = len(l.found)-1, m
@@ -92,16 +96,29 @@ func (l *pages) read(ctx context.Context, marker string) (*manifest, error) {
 			return nil, err
 		}
 		if in.Link != nil {
-			if target, err := l.s.Stat(ctx, in.Path); err == nil { // else nothing comes of it
-				target.Path = in.Path
-				in = target
-			}
+			in = l.target(ctx, in)
 		}
 		g := SegmentOf(in)
 		g.version = in.Version
 		segments = append(segments, g)
 	}
-	return newManifest(segments), nil
+	return newManifest(segments)
+}
+
+// target is a segment that is a link as what it points to. If that is a dynamic
+// large object it stands for what is stored of it, as one among the segments
+// does: it may be the very one whose segments these are, and looking at it would
+// never end.
+func (l *pages) target(ctx context.Context, in Info) Info {
+	found, err := l.s.Stat(AsStored(ctx), in.Path)
+	if err == nil {
+		found, err = listed(found)
+	}
+	if err != nil {
+		return in // nothing comes of it
+	}
+	found.Path = in.Path
+	return found
 }
 
 func (l *pages) find(ctx context.Context, pos int64) (*manifest, int64, error) {

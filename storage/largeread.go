@@ -182,7 +182,10 @@ func (r *segmented) sub(g *Segment) (*manifest, error) {
 	if err != nil {
 		return nil, r.failed(g, err)
 	}
-	m := newManifest(segments)
+	m, err := newManifest(segments)
+	if err != nil {
+		return nil, err
+	}
 	if r.subs == nil || len(r.subs) == maxSubs {
 		r.subs = map[Path]*manifest{}
 	}

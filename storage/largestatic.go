@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,13 +24,13 @@ func (s *Store) PutManifest(ctx context.Context, in Info, segments []Segment, c 
 	if in.ETag != "" && in.ETag != etag {
 		return Info{}, Wrap("put", in.Path, ErrChecksum)
 	}
-	var size int64
-	for i := range segments {
-		size += segments[i].Len()
+	whole, err := newManifest(segments)
+	if err != nil {
+		return Info{}, Wrap("put", in.Path, err)
 	}
 	manifest := encodeManifest(segments)
 	in.ETag, in.Size = "", int64(len(manifest))
-	in.Meta = keepKind(in.Meta, Meta{MetaKind: staticKind(size, etag)})
+	in.Meta = keepKind(in.Meta, Meta{MetaKind: staticKind(whole.size(), etag)})
 	up, err := s.create(ctx, in, c)
 	if err != nil {
 		return Info{}, err
@@ -72,7 +73,10 @@ func (s *Store) readManifest(r io.Reader, in *Info) (*manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := newManifest(segments)
+	m, err := newManifest(segments)
+	if err != nil {
+		return nil, err
+	}
 	s.manifests.add(in, m)
 	return m, nil
 }
@@ -107,14 +111,20 @@ type manifest struct {
 	ends     []int64 // where each ends in the whole
 }
 
-func newManifest(segments []Segment) *manifest {
+// newManifest fails with ErrTooLarge if the segments are more than can be
+// counted: manifests within manifests reach that with few bytes.
+func newManifest(segments []Segment) (*manifest, error) {
 	m := &manifest{segments, make([]int64, len(segments))}
 	var end int64
 	for i := range segments {
-		end += segments[i].Len()
+		n := segments[i].Len()
+		if n > math.MaxInt64-end {
+			return nil, ErrTooLarge
+		}
+		end += n
 		m.ends[i] = end
 	}
-	return m
+	return m, nil
 }
 
 func (m *manifest) size() int64 {
