@@ -200,7 +200,7 @@ func (u *upload) footer(r *row) (*footer, error) {
 	}
 	f := &footer{size: r.size, shift: blockShift, blocks: blocks}
 	sum, ok := parseMD5(r.etag)
-	if !ok { // nobody has computed it on the way
+	if !ok && r.etag == "" { // nobody has computed it on the way
 		h := newMD5()
 		buf := takeBuffer()
 		defer giveBuffer(buf)
@@ -213,9 +213,7 @@ func (u *upload) footer(r *row) (*footer, error) {
 			i += int64(n)
 		}
 		h.Sum(sum[:0])
-		if r.etag == "" {
-			r.etag = hex.EncodeToString(sum[:])
-		}
+		r.etag = hex.EncodeToString(sum[:])
 	}
 	f.sum = sum
 	f.put = salvaged{
