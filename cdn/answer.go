@@ -123,6 +123,9 @@ func (x *exchange) header(h http.Header, f *found, size int64, known bool) {
 	if r.header["Content-Type"] == nil {
 		h["Content-Type"] = nil // or net/http would guess one
 	}
+	if r.encoded != nil && x.profile.Encode {
+		h["Vary"] = r.encoded.vary
+	}
 	if r.length < 0 && known && f.response.status != http.StatusNoContent {
 		h["Content-Length"] = []string{strconv.FormatInt(size, 10)}
 	}

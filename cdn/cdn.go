@@ -105,6 +105,11 @@ type Profile struct {
 	// served while a new one is fetched, likewise.
 	StaleWhileRevalidate time.Duration
 
+	// Encode lets bodies that are worth it be encoded with br, zstd or gzip for
+	// clients that accept that: text and its like, of 256 bytes to 10 MiB, which
+	// the origin has neither encoded nor forbidden to (no-transform).
+	Encode bool
+
 	// Expires gives a moment from which on a response may not be served, whatever
 	// else holds; the zero time is none. It is asked once, when the response is
 	// stored. May be nil.

@@ -179,6 +179,7 @@ func (e *Edge) profile(r *http.Request, rec *record, root, object string) Profil
 		StaleIfError:         e.StaleIfError,
 		StaleWhileRevalidate: e.StaleWhileRevalidate,
 		Expires:              expires,
+		Encode:               true,
 	}
 	if p.Negative == 0 {
 		p.Negative = 10 * time.Second

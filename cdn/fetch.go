@@ -125,7 +125,7 @@ func (x *exchange) take(fl *flight, f *found, staleOnError bool) bool {
 		}
 		if use, _ := x.judge(fl.found.response, false); use >= useRefresh {
 			x.status.collapsed = true
-			return x.answer(fl.found)
+			return x.serve(fl.found)
 		}
 	}
 	return x.alone(f, staleOnError)
@@ -150,7 +150,7 @@ func (x *exchange) lead(fl *flight, f *found, staleOnError bool) bool {
 	}
 	switch {
 	case got != nil:
-		return x.answer(got)
+		return x.serve(got)
 	case resp != nil:
 		x.relay(resp)
 		return true
@@ -385,7 +385,7 @@ func (x *exchange) update(fl *flight, f *found, h http.Header, began time.Time) 
 		header["Age"] = v
 	}
 	r := newResponse(f.status, header, began, time.Now(), fl.born)
-	r.sliced, r.epoch = f.sliced, f.epoch
+	r.sliced, r.epoch, r.body = f.sliced, f.epoch, f.body
 	if x.index != nil {
 		r.epoch = x.index.epoch
 	}

@@ -20,6 +20,7 @@ type response struct {
 	header   http.Header   // end to end, without Age
 	received time.Time     // response_time of RFC 9111, section 4.2.3
 	age0     time.Duration // corrected_initial_age, likewise
+	body     uint64        // which body it is, of all that came under its key
 	born     uint64        // the purge generation when the origin was asked
 	epoch    uint64        // likewise, of the index it is found through
 	softened bool          // purged softly since
@@ -35,7 +36,8 @@ type response struct {
 	date     time.Time
 	length   int64 // Content-Length, or -1
 
-	memo atomic.Pointer[moment]
+	memo    atomic.Pointer[moment]
+	encoded *encodings // nil where the body is not to be encoded
 }
 
 // A version is the body of a large object: one strong ETag, one length. Its
@@ -66,7 +68,7 @@ const maxSpecs = 8
 
 // newResponse is what came from the origin, which was asked at began.
 func newResponse(status int, h http.Header, began, received time.Time, born uint64) *response {
-	r := &response{status: status, header: endToEnd(h), received: received, born: born}
+	r := &response{status: status, header: endToEnd(h), received: received, body: uint64(received.UnixNano()), born: born}
 	if len(r.header["Date"]) == 0 {
 		r.header["Date"] = []string{received.UTC().Format(http.TimeFormat)}
 	}
@@ -83,9 +85,9 @@ func newResponse(status int, h http.Header, began, received time.Time, born uint
 
 // copy is r, for a change to it.
 func (r *response) copy() *response {
-	return &response{status: r.status, header: r.header, received: r.received, age0: r.age0, born: r.born, epoch: r.epoch,
+	return &response{status: r.status, header: r.header, received: r.received, body: r.body, age0: r.age0, born: r.born, epoch: r.epoch,
 		softened: r.softened, expires: r.expires, sliced: r.sliced, piece: r.piece, directives: r.directives, explicit: r.explicit,
-		etag: r.etag, modified: r.modified, date: r.date, length: r.length}
+		etag: r.etag, modified: r.modified, date: r.date, length: r.length, encoded: r.encoded}
 }
 
 // derive works out what follows from the header.
@@ -110,12 +112,13 @@ func (r *response) derive() {
 	var targeted bool
 	r.directives, targeted = responseDirectives(h)
 	r.explicit = explicitLife(h, &r.directives, targeted, r.date)
+	r.encoded = newEncodings(r)
 }
 
 // The first byte of a head says what it is; a head that begins with another was
 // written by another version, and is as good as none.
 const (
-	headResponse = 0x11
+	headResponse = 0x13
 	headIndex    = 0x12
 )
 
@@ -125,6 +128,7 @@ func (r *response) encode() []byte {
 	b = binary.AppendUvarint(b, uint64(r.status))
 	b = binary.AppendVarint(b, r.received.UnixNano())
 	b = binary.AppendVarint(b, int64(r.age0))
+	b = binary.AppendUvarint(b, r.body)
 	b = binary.AppendUvarint(b, r.born)
 	b = binary.AppendUvarint(b, r.epoch)
 	b = append(b, flag(r.softened))
@@ -189,6 +193,7 @@ func decodeHead(head []byte) (r *response, x *index, err error) {
 	case headResponse:
 		r = &response{status: int(d.uvarint()), received: time.Unix(0, d.varint())}
 		r.age0 = time.Duration(d.varint())
+		r.body = d.uvarint()
 		r.born, r.epoch, r.softened = d.uvarint(), d.uvarint(), d.byte() == 1
 		if at := d.varint(); at != 0 {
 			r.expires = time.Unix(0, at)

@@ -83,7 +83,7 @@ func copyBody(w http.ResponseWriter, resp *http.Response) error {
 func (x *exchange) stale(f *found, err error) bool {
 	x.status.hit, x.status.collapsed = false, false
 	x.status.detail = detail(err)
-	return x.answer(f)
+	return x.serve(f)
 }
 
 // broken answers that the origin did not.

@@ -150,9 +150,11 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, p Profile) {
 		x.refuse(http.StatusMethodNotAllowed, "fwd=method; detail=refused")
 	case r.Host == "" && r.ProtoAtLeast(1, 1), r.Host != "" && !soundHost(r.Host):
 		x.refuse(http.StatusBadRequest, "detail=host")
+	case !soundTarget(r):
+		x.refuse(http.StatusBadRequest, "detail=target")
 	case c.loops(r):
 		x.refuse(http.StatusLoopDetected, "detail=loop")
-	case p.Forward == nil && r.Header["Upgrade"] != nil && r.ProtoMajor == 1 && headerHas(r.Header["Connection"], "upgrade"):
+	case p.Forward == nil && r.Header["Upgrade"] != nil && r.ProtoMajor == 1 && headerHas(r.Header["Connection"], "upgrade") && headerHas(r.Header["Upgrade"], "websocket"):
 		x.upgrade()
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
 		x.identify()
@@ -161,6 +163,14 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, p Profile) {
 		x.identify()
 		x.write()
 	}
+}
+
+// soundTarget reports whether a request is for a path. What is none, such as the
+// rest of "x:http://other/page", would be sent to the origin in the place of one
+// and mean another page there, or another host, than the key does here.
+func soundTarget(r *http.Request) bool {
+	u := r.URL
+	return u.Opaque == "" && (u.Path == "" || u.Path[0] == '/' || u.Path == "*" && r.Method == http.MethodOptions)
 }
 
 func headerHas(values []string, member string) bool {
@@ -207,11 +217,11 @@ func (x *exchange) try() bool {
 	switch use {
 	case useFresh, useStale:
 		x.status.hit = true
-		return x.answer(f)
+		return x.serve(f)
 	case useRefresh:
 		x.refresh(f)
 		x.status.hit = true
-		return x.answer(f)
+		return x.serve(f)
 	case useNot:
 		f = nil
 	}
@@ -301,7 +311,9 @@ func (x *exchange) refuse(code int, detail string) {
 	}
 }
 
-// upgrade hands a connection that is to speak another protocol to the origin.
+// upgrade hands a connection that is to speak WebSocket to the origin. Other
+// protocols are not spoken here: by HTTP/2 in the clear, requests that nobody
+// has judged would go past.
 func (x *exchange) upgrade() {
 	h := x.request(x.r.Context(), x.r.Method)
 	proxy := httputil.ReverseProxy{

@@ -133,7 +133,7 @@ func serveEdge(ctx context.Context, l *Loaded, o edgeOptions, stdout, stderr io.
 	} else {
 		cache := &cdn.Cache{
 			Origin: toOrigin{origin, transport}, Store: kept, Name: name, Log: log,
-			Plain: cdn.Profile{StaleIfError: o.stale},
+			Plain: cdn.Profile{StaleIfError: o.stale, Encode: true},
 		}
 		defer cache.Close()
 		door.Handler, door.Allow = cache, only(door.Domain)
