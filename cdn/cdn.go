@@ -66,6 +66,11 @@ type Profile struct {
 	// PurgeScope and PurgePrefix take them. The slice is not kept.
 	Scopes []string
 
+	// Composed is one more scope of the resource, if its response says that it is
+	// a static large object (X-Static-Large-Object): one that is purged when
+	// something changes about what such objects may be made of.
+	Composed string
+
 	// Upstream is what to ask the origin for; its Host becomes the request's. Nil
 	// asks for what was requested.
 	Upstream *url.URL

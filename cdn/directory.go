@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +35,10 @@ const (
 
 	// domainLease is how long what the DNS said is relied upon.
 	domainLease = time.Minute
+
+	// maxLookups is how many domains the DNS is asked for at once. Anybody can
+	// make up names, and each costs others something.
+	maxLookups = 64
 )
 
 // A record is a site as requests need it, made once.
@@ -42,12 +47,13 @@ type record struct {
 	missing bool      // there is no such site
 	at      time.Time // when it was asked for
 	scopes  []string
+	parts   string // scope of large objects
 	forward []string
 }
 
 func newRecord(s Site) *record {
 	scope := containerScope(s.Account, s.Container)
-	r := &record{site: s, scopes: []string{everything, s.Account, scope}, forward: []string{}}
+	r := &record{site: s, scopes: []string{everything, s.Account, scope}, parts: composedScope(s.Account), forward: []string{}}
 	if !s.Everybody() {
 		// The origin judges again, by the page that the edge has found good.
 		r.forward = []string{"Referer"}
@@ -66,6 +72,8 @@ type records struct {
 	why    error
 	good   atomic.Int64 // when the records were known to be good, in seconds since 1970
 	asking singleflight.Group
+
+	looking atomic.Int32 // questions to the DNS that are under way
 }
 
 // A hostEntry is what the DNS says of a domain.
@@ -196,6 +204,9 @@ func (e *Edge) custom(ctx context.Context, host string) (Ref, bool) {
 	if e.Resolver == nil || len(host) > 253 {
 		return Ref{}, false
 	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return Ref{}, false
+	}
 	c := &e.records
 	c.mu.RLock()
 	h, ok := c.hosts[host]
@@ -206,6 +217,13 @@ func (e *Edge) custom(ctx context.Context, host string) (Ref, bool) {
 	v, _, _ := c.asking.Do("host\x00"+host, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
+		defer c.looking.Add(-1)
+		if c.looking.Add(1) > maxLookups {
+			if time.Since(h.at) > lostRecord {
+				return hostEntry{}, nil
+			}
+			return h, nil
+		}
 		now := hostEntry{at: time.Now()}
 		now.ref, now.known = lookUp(ctx, e.Resolver, host, e.domain())
 		if !now.known && ok && h.known && time.Since(h.at) < lostRecord && ctx.Err() != nil {

@@ -169,6 +169,7 @@ func (e *Edge) profile(r *http.Request, rec *record, root, object string) Profil
 	p := Profile{
 		Key:      u.Path[len(originPath):],
 		Scopes:   rec.scopes,
+		Composed: rec.parts,
 		Upstream: u,
 		Forward:  rec.forward,
 		Live:     forever,

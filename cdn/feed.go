@@ -195,6 +195,10 @@ func (f *Feed) site(w http.ResponseWriter, r *http.Request) {
 		f.logger().Error("site not read", "error", err)
 		refuse(w, r, http.StatusInternalServerError, "The site cannot be read.")
 	default:
+		if !s.Open() {
+			// What is said of it is none of an edge's business.
+			s = Site{Account: s.Account, Container: s.Container, ID: s.ID, Version: s.Version}
+		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
 		json.NewEncoder(w).Encode(s)
@@ -342,6 +346,9 @@ func (e *Edge) Apply(ev Event) {
 		e.forget(ev.Account, ev.Container)
 		if ev.Op != OpPut {
 			c.PurgeScope(scope, true)
+			// Large objects elsewhere may have had parts in here, which are perhaps not
+			// for everybody any more.
+			c.PurgeScope(composedScope(ev.Account), true)
 		}
 	case ev.Tree:
 		c.PurgePrefix(scope, keyOf(ev.Account, ev.Container, ev.Object), hard)

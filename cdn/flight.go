@@ -81,7 +81,8 @@ func (c *Cache) join(resource, key store.Key, slow *flight, p *Profile) (f *flig
 		if f.key != key || f.private {
 			continue
 		}
-		if f == slow || p != nil && c.gens.judge(f.born, p.Scopes, p.Key) != genFresh {
+		if f == slow || p != nil && (c.gens.judge(f.born, p.Scopes, p.Key) != genFresh ||
+			p.Composed != "" && c.gens.judge(f.born, []string{p.Composed}, p.Key) != genFresh) {
 			break
 		}
 		f.waiters++

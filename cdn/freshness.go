@@ -156,7 +156,11 @@ func (x *exchange) judge(r *response, softened bool) (u use, staleOnError bool) 
 	if !r.expires.IsZero() && !now.Before(r.expires) {
 		return useNot, false
 	}
-	switch x.c.gens.judge(r.born, p.Scopes, p.Key) {
+	verdict := x.c.gens.judge(r.born, p.Scopes, p.Key)
+	if p.Composed != "" && r.header["X-Static-Large-Object"] != nil {
+		verdict = max(verdict, x.c.gens.judge(r.born, []string{p.Composed}, p.Key))
+	}
+	switch verdict {
 	case genGone:
 		return useNot, false
 	case genStale:

@@ -154,7 +154,7 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, p Profile) {
 		x.refuse(http.StatusBadRequest, "detail=target")
 	case c.loops(r):
 		x.refuse(http.StatusLoopDetected, "detail=loop")
-	case p.Forward == nil && r.Header["Upgrade"] != nil && r.ProtoMajor == 1 && headerHas(r.Header["Connection"], "upgrade") && headerHas(r.Header["Upgrade"], "websocket"):
+	case p.Forward == nil && r.Header["Upgrade"] != nil && upgrades(r):
 		x.upgrade()
 	case r.Method == http.MethodGet, r.Method == http.MethodHead:
 		x.identify()
@@ -171,6 +171,12 @@ func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, p Profile) {
 func soundTarget(r *http.Request) bool {
 	u := r.URL
 	return u.Opaque == "" && (u.Path == "" || u.Path[0] == '/' || u.Path == "*" && r.Method == http.MethodOptions)
+}
+
+// upgrades reports whether a request is to make a connection one of WebSocket.
+func upgrades(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.ProtoMajor == 1 &&
+		headerHas(r.Header["Connection"], "upgrade") && headerHas(r.Header["Upgrade"], "websocket")
 }
 
 func headerHas(values []string, member string) bool {

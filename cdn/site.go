@@ -101,6 +101,10 @@ func (c *CORS) allows(origin string) (ok, any bool) {
 // account and of its container.
 const everything = "*"
 
+// composedScope is that of the static large objects of an account. Their
+// segments may be in any of its containers.
+func composedScope(account string) string { return account + "//" }
+
 func containerScope(account, container string) string { return account + "/" + container }
 
 // keyOf names an object in the cache. An account has no slash in its name, and

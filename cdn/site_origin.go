@@ -66,5 +66,8 @@ func withinSite(location, asked string) string {
 	}
 	u.Scheme, u.Host = "", ""
 	u.Path, u.RawPath = u.Path[len(root):], ""
+	if strings.HasPrefix(u.Path, "//") {
+		u.Path = "/." + u.Path // or what follows would be a host
+	}
 	return (&url.URL{Path: u.Path, RawQuery: u.RawQuery}).RequestURI()
 }
