@@ -29,6 +29,9 @@ func (c *call) getContainer() error {
 	if err != nil {
 		return err
 	}
+	if _, ok := param(c.r.URL.RawQuery, "versions"); ok {
+		return c.listVersions(&in, l)
+	}
 	c.describeContainer(&in)
 	return c.list(&in, f, l, true)
 }
@@ -57,6 +60,7 @@ func (c *call) describeContainer(in *storage.Info) {
 	c.set("X-Container-Bytes-Used", strconv.FormatInt(in.Size, 10))
 	c.set("X-Timestamp", timestamp(in.Created))
 	c.tell(containers, in.Meta)
+	c.describeVersioning(in.Meta)
 	c.set("Last-Modified", httpDate(in.ModTime))
 	c.w.Header()["Accept-Ranges"] = acceptRanges
 	c.set("X-Storage-Policy", c.g.Policy)
@@ -127,7 +131,7 @@ func (c *call) containerMeta() (storage.Meta, error) {
 			m[header] = string(list)
 		}
 	}
-	return m, nil
+	return c.versioningIn(m)
 }
 
 // deleteContainer removes a container in which nothing is left.

@@ -255,6 +255,7 @@ func (c *call) copied(source, in *storage.Info) error {
 		c.set("Etag", `"`+in.ETag+`"`)
 	}
 	c.set("Last-Modified", httpDate(in.ModTime))
+	c.tellVersion(in)
 	c.set("X-Copied-From-Account", quote(source.Path.Account))
 	c.set("X-Copied-From", quote(source.Path.Container+"/"+source.Path.Object))
 	c.set("X-Copied-From-Last-Modified", httpDate(source.ModTime))

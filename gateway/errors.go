@@ -59,6 +59,8 @@ var answers = []struct {
 	refusal
 }{
 	{fs.ErrNotExist, refusal{status: http.StatusNotFound}},
+	{storage.ErrNoArchive, refusal{status: http.StatusPreconditionFailed}},
+	{storage.ErrUnversioned, refusal{status: http.StatusBadRequest, text: "version-aware operations require that the container is versioned"}},
 	{storage.ErrPrecondition, refusal{status: http.StatusPreconditionFailed}},
 	{storage.ErrChecksum, refusal{status: http.StatusUnprocessableEntity}},
 	{storage.ErrNotEmpty, refusal{status: http.StatusConflict}},
@@ -121,7 +123,7 @@ func (c *call) fail(err error) bool {
 	h := c.w.Header()
 	for key := range h { // what was to describe the answer that it did not come to
 		switch key {
-		case "Allow", "Retry-After", "X-Account-Status", "X-Trans-Id", "X-Openstack-Request-Id":
+		case "Allow", "Retry-After", "X-Account-Status", "X-Trans-Id", "X-Openstack-Request-Id", versionHeader, currentHeader:
 		default:
 			delete(h, key)
 		}

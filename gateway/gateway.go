@@ -360,9 +360,6 @@ func (c *call) serve(rest string) error {
 	if !path.IsAccount() && c.r.Header["Origin"] != nil {
 		c.origin = c.askOrigin()
 	}
-	if err := lacking(c.r, path); err != nil {
-		return c.unlessForbidden(err)
-	}
 	if c.wantsWeb() {
 		err = c.web(v)
 	} else {

@@ -168,6 +168,7 @@ func (c *call) describe(in *storage.Info) {
 	c.set("Etag", in.ETag)
 	c.describeLarge(in)
 	c.describeLink(in)
+	c.describeVersion(in)
 	c.set("Last-Modified", httpDate(in.ModTime))
 	c.set("X-Timestamp", timestamp(in.ModTime))
 	c.w.Header()["Accept-Ranges"] = acceptRanges

@@ -16,7 +16,7 @@ func TestInfo(t *testing.T) {
 	if err := json.Unmarshal([]byte(a.body), &info); err != nil {
 		t.Fatalf("%v in %s", err, a.body)
 	}
-	if got := slices.Sorted(maps.Keys(info)); !slices.Equal(got, []string{"account_quotas", "bulk_delete", "bulk_upload", "container_quotas", "container_sync", "etag_quoter", "formpost", "ratelimit", "slo", "staticweb", "swift", "symlink", "tempauth", "tempurl"}) {
+	if got := slices.Sorted(maps.Keys(info)); !slices.Equal(got, []string{"account_quotas", "bulk_delete", "bulk_upload", "container_quotas", "container_sync", "etag_quoter", "formpost", "object_versioning", "ratelimit", "slo", "staticweb", "swift", "symlink", "tempauth", "tempurl", "versioned_writes"}) {
 		t.Errorf("features %q", got)
 	}
 	for key, want := range map[string]float64{"max_file_size": 12345, "max_meta_name_length": 128, "max_meta_value_length": 256, "max_meta_count": 90,

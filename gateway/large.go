@@ -22,13 +22,17 @@ func (c *call) manifestParam() string {
 }
 
 // asAsked has what follows see objects as they are stored, if the request asks
-// for the manifest, and links as links, if it asks for those.
+// for the manifest, and links as links, if it asks for those, and the version
+// that it asks for.
 func (c *call) asAsked() {
 	if c.manifestParam() == "get" {
 		c.ctx = storage.AsStored(c.ctx)
 	}
 	if c.aboutLink() {
 		c.ctx = storage.Unfollowed(c.ctx)
+	}
+	if id := c.versionParam(); id != "" {
+		c.ctx = storage.OfVersion(c.vouched(), id)
 	}
 }
 

@@ -79,6 +79,7 @@ func (c *call) putLink() error {
 	}
 	c.set("Etag", in.ETag)
 	c.set("Last-Modified", httpDate(in.ModTime))
+	c.tellVersion(&in)
 	return c.done(http.StatusCreated)
 }
 

@@ -75,8 +75,9 @@ func compactType(s string) string {
 
 // jsonEncoder writes an array as Python's json.dumps has it.
 type jsonEncoder struct {
-	rows  bool
-	types typeNames
+	rows     bool
+	versions bool // they are what the objects were
+	types    typeNames
 }
 
 func newJSONEncoder(storage.Path) encoder { return new(jsonEncoder) }
@@ -114,7 +115,9 @@ func (e *jsonEncoder) row(b []byte, in *storage.Info) []byte {
 	b = append(b, `, "last_modified": "`...)
 	b = appendISO(b, in.ModTime)
 	b = append(b, '"')
-	if in.Link != nil {
+	if id := in.VersionID(); id != storage.NullVersion && !e.versions {
+		b = appendVersion(b, in, id)
+	} else if in.Link != nil {
 		b = appendLink(b, in.Link)
 	}
 	if in.Large != nil && in.Large.Static {

@@ -131,6 +131,10 @@ func (c *call) empty() error {
 // absent answers for an object that is not there: a client that says it must
 // be is told that this did not hold.
 func (c *call) absent(err error) error {
+	if marker := (*storage.MarkerError)(nil); errors.As(err, &marker) {
+		c.set(versionHeader, marker.ID)
+		return &refusal{status: http.StatusNotFound, kind: storage.MarkerType}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		if v := c.r.Header["If-Match"]; v != nil && listed(joined(v), "*") {
 			return &refusal{status: http.StatusPreconditionFailed, silent: true}
@@ -156,6 +160,9 @@ func (c *call) putObject() error {
 	}
 	if h[linkTarget] != nil {
 		return c.putLink()
+	}
+	if id := c.versionParam(); id != "" {
+		return c.restoreVersion(id)
 	}
 	in, cond, err := c.upload()
 	if err != nil {
@@ -184,6 +191,7 @@ func (c *call) putObject() error {
 	}
 	c.set("Etag", in.ETag)
 	c.set("Last-Modified", httpDate(in.ModTime))
+	c.tellVersion(&in)
 	return c.done(http.StatusCreated)
 }
 
@@ -233,6 +241,9 @@ func (c *call) postObject() error {
 	if err := checkLarge(c.r.Header); err != nil {
 		return c.unlessForbidden(err)
 	}
+	if c.versionParam() != "" {
+		return c.unlessForbidden(&refusal{status: http.StatusBadRequest, text: "POST to a specific version is not allowed"})
+	}
 	in := storage.Info{Path: c.path}
 	var err error
 	if in.Meta, err = objects.fromHeader(c.r.Header, true); err != nil {
@@ -267,11 +278,18 @@ func (c *call) removeObject() error {
 	if err := checkLarge(c.r.Header); err != nil {
 		return c.unlessForbidden(err)
 	}
+	if id := c.versionParam(); id != "" {
+		return c.deleteVersion(id)
+	}
 	cond, err := c.ifDeleteAt()
 	if err != nil {
 		return err
 	}
-	if err := c.g.Store.Remove(c.ctx, c.path, cond); err != nil {
+	marker, err := c.g.Store.Delete(c.ctx, c.path, cond)
+	if marker != "" {
+		c.set(versionHeader, marker)
+	}
+	if err != nil {
 		return err
 	}
 	return c.done(http.StatusNoContent)

@@ -92,28 +92,6 @@ func TestUploadRefused(t *testing.T) {
 	})
 }
 
-// What is not there is refused and not passed over: a client that asks for
-// versions and hears 201 believes that overwriting loses nothing.
-func TestLacking(t *testing.T) {
-	l := newLab(t)
-	l.must(201, "PUT", "/v1/AUTH_ann/c", "")
-	l.must(201, "PUT", "/v1/AUTH_ann/c/o", "x")
-	refused := func(method, target, what string, headers ...string) step {
-		return step{method: method, target: target, headers: headers, status: 400, text: what + " is not supported by this server."}
-	}
-	l.play([]step{
-		refused("PUT", "/v1/AUTH_ann/new", "X-Versions-Location", "X-Versions-Location: c"),
-		refused("POST", "/v1/AUTH_ann/c", "X-Versions-Location", "X-Versions-Location: old"),
-		refused("PUT", "/v1/AUTH_ann/new", "X-History-Location", "X-History-Location: c"),
-		refused("POST", "/v1/AUTH_ann/c", "X-Versions-Enabled", "X-Versions-Enabled: true"),
-		{method: "COPY", target: "/v1/AUTH_ann/c/o", headers: []string{"Destination: c/p", "X-Symlink-Target: c/o"}, status: 400, text: "Symlink requests require a zero byte body"},
-		{method: "POST", target: "/v1/AUTH_ann/c", headers: []string{"X-Versions-Location:", "X-Versions-Enabled: false"}, status: 204},
-		{method: "GET", target: "/v1/AUTH_ann/c/o?extract-archive=tar", status: 200, text: "x"},
-		{method: "HEAD", target: "/v1/AUTH_ann/new", status: 404}, // nothing came of any of it
-		{method: "HEAD", target: "/v1/AUTH_ann/c/p", status: 404},
-	})
-}
-
 func TestExpiry(t *testing.T) {
 	l := newLab(t)
 	l.must(201, "PUT", "/v1/AUTH_ann/c", "")

@@ -111,6 +111,7 @@ func (c *call) putSegments(list []wanted, in storage.Info, cond storage.Cond, co
 		}
 		c.set("Etag", `"`+in.ETag+`"`)
 		c.set("Last-Modified", httpDate(in.ModTime))
+		c.tellVersion(&in)
 		return c.done(http.StatusCreated)
 	}
 	status, text := http.StatusCreated, ""
@@ -248,7 +249,7 @@ func md5Hex(b []byte) string {
 // copyManifest copies a static large object as what it is: the copy has the same
 // segments, which are looked at again.
 func (c *call) copyManifest(source *storage.Info, target storage.Info, cond storage.Cond) error {
-	segments, _, err := c.g.Store.Manifest(c.ctx, source.Path)
+	segments, _, err := c.g.Store.Manifest(storage.OfVersion(c.ctx, c.versionParam()), source.Path)
 	if err != nil {
 		return err
 	}

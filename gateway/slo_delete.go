@@ -98,7 +98,11 @@ func (c *call) deleteAll(d *deletion, each func()) error {
 	manifests, leaves := []storage.Path{c.path}, []storage.Path(nil)
 	for i := 0; i < len(manifests); i++ {
 		each()
-		segments, _, err := c.g.Store.Manifest(c.ctx, manifests[i])
+		ctx := c.ctx
+		if i == 0 {
+			ctx = storage.OfVersion(ctx, c.versionParam())
+		}
+		segments, _, err := c.g.Store.Manifest(ctx, manifests[i])
 		if err != nil {
 			c.noManifest(d, i, manifests[i], err)
 			manifests[i] = storage.Path{}
@@ -146,7 +150,7 @@ func (c *call) removeEach(d *deletion, list []storage.Path, each func()) {
 	for range min(deleters, len(list)) {
 		wg.Go(func() {
 			for i := range next {
-				d.note(c, i, list[i], c.g.Store.Remove(c.ctx, list[i], storage.Cond{}))
+				d.note(c, i, list[i], c.remove(list[i]))
 			}
 		})
 	}
@@ -158,10 +162,20 @@ func (c *call) removeEach(d *deletion, list []storage.Path, each func()) {
 	wg.Wait()
 }
 
+// remove removes an object, or only one version of it if the request is about
+// just that.
+func (c *call) remove(p storage.Path) error {
+	if id := c.versionParam(); id != "" && p == c.path {
+		_, err := c.g.Store.DeleteVersion(c.vouched(), p, id)
+		return err
+	}
+	return c.g.Store.Remove(c.ctx, p, storage.Cond{})
+}
+
 // deleteAsync removes a static large object and leaves its segments to be
 // removed by and by. As removing takes no time here it is done at once.
 func (c *call) deleteAsync() error {
-	segments, _, err := c.g.Store.Manifest(c.ctx, c.path)
+	segments, _, err := c.g.Store.Manifest(storage.OfVersion(c.ctx, c.versionParam()), c.path)
 	switch {
 	case errors.Is(err, storage.ErrNoManifest):
 		return c.unlessForbidden(&refusal{status: http.StatusBadRequest, text: "Not an SLO manifest"})

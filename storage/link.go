@@ -69,7 +69,7 @@ func (l *Link) kind() string {
 
 // parseLink reads what kind wrote.
 func parseLink(in *Info) (*Link, error) {
-	fields := strings.Split(in.Meta[MetaKind], " ")
+	fields := strings.Split(kindText(in.Meta), " ")
 	if len(fields) != 6 {
 		return nil, errKind
 	}

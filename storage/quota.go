@@ -33,6 +33,14 @@ func (s *Store) room(ctx context.Context, p Path) (q *Quota, container, account 
 	if found == (Quota{-1, -1, -1}) {
 		return nil, container, account, nil
 	}
+	if found.ContainerBytes >= 0 && container.Versioned() {
+		size := container.Size
+		if err := s.addVersions(ctx, &container); err != nil {
+			return nil, container, account, err
+		}
+		found.ContainerBytes -= container.Size - size // the Backend knows of the rest
+		found.ContainerBytes, container.Size = max(found.ContainerBytes, 0), size
+	}
 	return &found, container, account, nil
 }
 
@@ -47,45 +55,50 @@ func bound(s string) int64 {
 
 // admit tells before a byte is read whether an object of this size could be
 // committed at p now, so that a client need not send what will be refused. The
-// judgement that counts is made at the commit.
-func (s *Store) admit(ctx context.Context, p Path, size int64, c Cond) (*Quota, error) {
+// judgement that counts is made at the commit. It tells as well what the
+// container does with what is there.
+func (s *Store) admit(ctx context.Context, p Path, size int64, c Cond) (*Quota, versioning, error) {
 	q, container, account, err := s.room(ctx, p)
+	v := versioningOf(container.Meta)
 	if err != nil {
-		return nil, err
+		return nil, v, err
 	}
 	if q == nil && !c.Absent && c.Version == 0 {
-		return nil, nil
+		return nil, v, nil
 	}
 	old, err := s.b.Stat(ownEyes(ctx), p)
 	absent := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !absent {
-		return nil, err
+		return nil, v, err
 	}
 	if c.Absent && !absent || c.Version != 0 && old.Version != c.Version {
-		return nil, ErrPrecondition
+		return nil, v, ErrPrecondition
 	}
 	if q == nil {
-		return nil, nil
+		return nil, v, nil
 	}
 	more, one := max(size, 0)-old.Size, int64(0)
+	if v.mode == idVersions || v.mode == suspendedVersions && old.hasID() {
+		more += old.Size // which stays
+	}
 	if absent {
 		one = 1
 	}
 	over := func(have, delta, bound int64) bool { return bound >= 0 && delta > 0 && have+delta > bound }
 	if over(container.Size, more, q.ContainerBytes) || over(container.Objects, one, q.ContainerObjects) ||
 		over(account.Size, more, q.AccountBytes) {
-		return nil, ErrQuota
+		return nil, v, ErrQuota
 	}
-	return q, nil
+	return q, v, nil
 }
 
 // Usage tells how many bytes there are beneath an account or a container, and
 // how many there may be before one of the quotas of the two is exceeded;
 // negative if there is no bound.
 func (s *Store) Usage(ctx context.Context, p Path) (used, most int64, err error) {
-	in, err := s.b.Stat(ctx, p)
+	in, err := s.Stat(ctx, p)
 	if err != nil {
-		return 0, -1, Wrap("stat", p, err)
+		return 0, -1, err
 	}
 	account := in
 	if p.IsContainer() {

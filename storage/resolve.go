@@ -22,6 +22,8 @@ import (
 //	static SIZE ETAG
 //	link ACCOUNT TARGET ETAG SIZE LARGE-ETAG
 //
+// or that it is a version with an id, for which the word "version" comes first.
+//
 // Only the Store sets it, and it stays when other metadata is replaced.
 const MetaKind = "X-Object-Sysmeta-Kind"
 
@@ -45,7 +47,7 @@ func kindOf(in *Info) kind {
 	if len(in.Meta) == 0 {
 		return plain
 	}
-	if v, ok := in.Meta[MetaKind]; ok {
+	if v := kindText(in.Meta); v != "" {
 		if strings.HasPrefix(v, "link ") {
 			return link
 		}
@@ -92,7 +94,7 @@ func listed(in Info) (Info, error) {
 
 // shown is an object of the kind static as it is to be seen.
 func shown(in Info) (Info, error) {
-	word, rest, _ := strings.Cut(in.Meta[MetaKind], " ")
+	word, rest, _ := strings.Cut(kindText(in.Meta), " ")
 	size, etag, _ := strings.Cut(rest, " ")
 	n, err := strconv.ParseInt(size, 10, 64)
 	if word != "static" || err != nil || n < 0 {

@@ -106,7 +106,7 @@ func (s *Store) stage(ctx context.Context, p Path, key string) (Stage, error) {
 // allowance is how large an object at p may grow, as quotas and what they
 // count stand now; negative if there is no bound.
 func (s *Store) allowance(ctx context.Context, p Path, size int64, c Cond) (int64, error) {
-	q, err := s.admit(ctx, p, size, c)
+	q, _, err := s.admit(ctx, p, size, c)
 	if err != nil || q == nil {
 		return -1, err
 	}
@@ -329,9 +329,11 @@ func (u *Staging) commit(ctx context.Context) (Info, error) {
 		in.Type = TypeByName(in.Path.Object)
 	}
 	c := u.c
-	if c.Quota, _, _, err = u.s.room(ctx, in.Path); err != nil {
+	var home Info
+	if c.Quota, home, _, err = u.s.room(ctx, in.Path); err != nil {
 		return Info{}, err
 	}
+	versioningOf(home.Meta).apply(&in, &c)
 	in, err = u.g.Commit(ctx, in, c)
 	if err != nil {
 		return Info{}, err

@@ -152,8 +152,13 @@ type Keep struct {
 	// it is to be kept. Of the result Path, DeleteAt and Meta count; the rest
 	// stays as it is, but for the Version. What is at that Path already is
 	// replaced. If its container is not there the change fails with
-	// ErrNoArchive. The zero Info lets go of what is there.
+	// ErrNoArchive. The zero Info lets go of what is there. What is expired can be
+	// removed if it is kept so.
 	Old func(old Info) Info
+
+	// Counted says that what is kept counts among the bytes of the container it
+	// was in, so that what takes its place is growth there.
+	Counted bool
 
 	// Mark, if not nil, has a removal leave an object without bytes somewhere:
 	// it is given the time of the removal and returns that object's Path, Type

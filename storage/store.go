@@ -69,9 +69,22 @@ func ByStore(ctx context.Context) bool { return ctx.Value(asStore{}) != nil }
 // methods that read it see to; see AsStored and Unfollowed. Of a link all is
 // that of its target, Path too.
 func (s *Store) Stat(ctx context.Context, p Path) (Info, error) {
-	in, err := s.b.Stat(ctx, p)
+	var in Info
+	var err error
+	switch id, rest := askedVersion(ctx); {
+	case p.hidden():
+		err = fs.ErrNotExist
+	case id != "" && p.IsObject():
+		ctx = rest
+		in, err = s.statVersion(ctx, p, id)
+	default:
+		in, err = s.b.Stat(ctx, p)
+	}
 	if err == nil && p.IsObject() && kindOf(&in) != plain {
 		in, err = s.resolve(ctx, in)
+	}
+	if err == nil && p.IsContainer() {
+		err = s.addVersions(ctx, &in)
 	}
 	return in, Wrap("stat", p, err)
 }
@@ -81,7 +94,21 @@ func (s *Store) Stat(ctx context.Context, p Path) (Info, error) {
 // they are stored.
 func (s *Store) List(ctx context.Context, p Path, q Query) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
+		if p.hidden() {
+			yield(Info{}, Wrap("list", p, fs.ErrNotExist))
+			return
+		}
+		meta := q.Meta
+		if p.IsAccount() {
+			q = q.visible()
+			q.Meta = true // which tells of hidden versions
+		}
 		for in, err := range s.b.List(ctx, p, q) {
+			if err == nil && p.IsAccount() {
+				if err = s.addVersions(ctx, &in); !meta {
+					in.Meta = nil
+				}
+			}
 			if err == nil && in.Meta != nil && !p.IsAccount() {
 				in, err = listed(in)
 			}
@@ -97,7 +124,18 @@ func (s *Store) List(ctx context.Context, p Path, q Query) iter.Seq2[Info, error
 // it was the error is ErrSegment and the Info is valid nevertheless; where a
 // later one is not, reading ends with that error.
 func (s *Store) Open(ctx context.Context, p Path, r Range) (io.ReadCloser, Info, error) {
-	rc, in, err := s.b.Open(ctx, p, r)
+	var rc io.ReadCloser
+	var in Info
+	var err error
+	switch id, rest := askedVersion(ctx); {
+	case p.hidden():
+		err = fs.ErrNotExist
+	case id != "":
+		ctx = rest
+		rc, in, err = s.openVersion(ctx, p, id, r)
+	default:
+		rc, in, err = s.b.Open(ctx, p, r)
+	}
 	if kindOf(&in) != plain && (err == nil || errors.Is(err, ErrRange)) {
 		rc, in, err = s.openResolved(ctx, rc, in, r, err)
 	}
@@ -115,6 +153,12 @@ func (s *Store) Make(ctx context.Context, p Path, m Meta) (created bool, err err
 	if err := CheckMeta(p, fresh); err != nil {
 		return false, Wrap("make", p, err)
 	}
+	var later Meta
+	if p.IsContainer() && fresh[MetaVersionsEnabled] == "True" {
+		// Versions take a container of their own, which Merge makes.
+		later = Meta{MetaVersionsEnabled: "True"}
+		delete(fresh, MetaVersionsEnabled)
+	}
 	created, err = s.b.Make(ctx, p, fresh)
 	if errors.Is(err, fs.ErrNotExist) && p.IsContainer() {
 		// Whoever may make the container may have its account made.
@@ -128,6 +172,9 @@ func (s *Store) Make(ctx context.Context, p Path, m Meta) (created bool, err err
 	}
 	if created {
 		s.tell(OpPut, p, 0, time.Now())
+		if later != nil {
+			return true, s.Merge(ctx, p, later)
+		}
 	} else if len(m) > 0 {
 		return false, s.Merge(ctx, p, m)
 	}
@@ -172,12 +219,22 @@ func (s *Store) merge(ctx context.Context, p Path, m Meta) error {
 	if err != nil {
 		return err
 	}
+	if p.hidden() {
+		return fs.ErrNotExist
+	}
 	in := Info{Path: p, Meta: merged(old.Meta, m)}
 	if err := CheckMeta(p, in.Meta); err != nil {
 		return err
 	}
+	place, err := s.enable(ctx, &in)
+	if err != nil {
+		return err
+	}
 	in, err = s.b.Update(ctx, in, Cond{Version: old.Version})
 	if err != nil {
+		if place != (Path{}) {
+			s.b.Remove(ownEyes(ctx), place, Cond{}) // for nothing
+		}
 		return err
 	}
 	s.tell(OpUpdate, p, in.Version, in.ModTime)
@@ -202,6 +259,9 @@ func merged(old, m Meta) Meta {
 // unless in.Type is empty. A static large object stays one; a dynamic one does
 // as long as in.Meta has its MetaManifest.
 func (s *Store) Update(ctx context.Context, in Info, c Cond) (Info, error) {
+	if in.Path.hidden() {
+		return Info{}, Wrap("update", in.Path, fs.ErrNotExist)
+	}
 	if err := CheckMeta(in.Path, in.Meta); err != nil {
 		return Info{}, Wrap("update", in.Path, err)
 	}
@@ -215,7 +275,16 @@ func (s *Store) Update(ctx context.Context, in Info, c Cond) (Info, error) {
 }
 
 // Remove deletes an object, or a container or account in which nothing is left.
+// Of an object there may be left what its container wants of what is removed;
+// see Delete.
 func (s *Store) Remove(ctx context.Context, p Path, c Cond) error {
+	if p.IsObject() {
+		_, err := s.Delete(ctx, p, c)
+		return err
+	}
+	if p.IsContainer() {
+		return s.removeContainer(ctx, p, c)
+	}
 	if err := s.b.Remove(ctx, p, c); err != nil {
 		return Wrap("remove", p, err)
 	}

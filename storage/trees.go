@@ -22,6 +22,9 @@ func (s *Store) moveTree(ctx context.Context, from, to Path) (int64, error) {
 	if err := CheckName(to); err != nil {
 		return 0, err
 	}
+	if from.hidden() {
+		return 0, fs.ErrNotExist
+	}
 	if from.Account != to.Account || from.IsAccount() || from.IsObject() != to.IsObject() {
 		return 0, fs.ErrInvalid
 	}
@@ -31,6 +34,19 @@ func (s *Store) moveTree(ctx context.Context, from, to Path) (int64, error) {
 		}
 		if err := s.survey(ctx, from, to); err != nil {
 			return 0, err
+		}
+	}
+	if from.IsObject() {
+		home, err := s.b.Stat(ownEyes(ctx), to.Parent())
+		if err != nil {
+			return 0, err
+		}
+		keeps, err := s.keeps(ctx, home, from)
+		if err != nil {
+			return 0, err
+		}
+		if keeps {
+			return s.moveOneByOne(ctx, from, to)
 		}
 	}
 	if m, ok := s.b.(TreeMover); ok {
@@ -45,6 +61,11 @@ func (s *Store) moveTree(ctx context.Context, from, to Path) (int64, error) {
 	if from.IsContainer() {
 		return s.moveContainer(ctx, from, to)
 	}
+	return s.moveOneByOne(ctx, from, to)
+}
+
+// moveOneByOne moves the objects of a tree where nothing is yet.
+func (s *Store) moveOneByOne(ctx context.Context, from, to Path) (int64, error) {
 	for _, err := range s.b.List(ctx, to.Parent(), Query{Prefix: to.Object, Limit: 1}) {
 		if err == nil {
 			err = fs.ErrExist

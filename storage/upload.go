@@ -24,8 +24,9 @@ type Upload struct {
 	s    *Store
 	w    Writer
 	c    Cond
-	size int64  // announced, negative if not
-	etag string // announced, "" if not
+	v    versioning // of the container
+	size int64      // announced, negative if not
+	etag string     // announced, "" if not
 	n    int64
 	md5  hash.Hash
 }
@@ -55,11 +56,12 @@ func (s *Store) create(ctx context.Context, in Info, c Cond) (*Upload, error) {
 	if err != nil {
 		return nil, Wrap("put", in.Path, err)
 	}
-	if c.Quota, err = s.admit(ctx, in.Path, in.Size, c); err != nil {
+	var v versioning
+	if c.Quota, v, err = s.admit(ctx, in.Path, in.Size, c); err != nil {
 		w.Close()
 		return nil, Wrap("put", in.Path, err)
 	}
-	return &Upload{Info: in, ctx: ctx, s: s, w: w, c: c, size: in.Size, etag: in.ETag, md5: md5.New()}, nil
+	return &Upload{Info: in, ctx: ctx, s: s, w: w, c: c, v: v, size: in.Size, etag: in.ETag, md5: md5.New()}, nil
 }
 
 // Write takes the next bytes. More than were announced is ErrTooLarge.
@@ -205,7 +207,9 @@ func (u *Upload) Commit(ctx context.Context) (Info, error) {
 		return Info{}, Wrap("put", p, err)
 	}
 	u.Info.ETag, u.Info.Size = sum, u.n
-	in, err := u.w.Commit(ctx, u.Info, u.c)
+	in, c := u.Info, u.c
+	u.v.apply(&in, &c)
+	in, err := u.w.Commit(ctx, in, c)
 	if err != nil {
 		return Info{}, Wrap("put", p, err)
 	}
@@ -251,7 +255,7 @@ func (s *Store) Copy(ctx context.Context, from, to Info, c Cond) (Info, error) {
 func (s *Store) copySeen(ctx context.Context, from, to Info, c Cond) (Info, error) {
 	var kind Meta
 	if from.Large == nil {
-		kind = from.Meta // it has one if what is stored is asked for
+		kind = withID(from.Meta, false) // it has one if what is stored is asked for
 	}
 	to.Meta = keepKind(to.Meta, kind)
 	if from.Large == nil {
@@ -285,11 +289,19 @@ func (s *Store) copyWithin(ctx context.Context, from, to Info, c Cond) (Info, er
 	if !ok {
 		return Info{}, errors.ErrUnsupported
 	}
+	var home Info
 	var err error
-	if c.Quota, _, _, err = s.room(ctx, to.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if c.Quota, home, _, err = s.room(ctx, to.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Info{}, err // a missing container is for the call below to tell, which a guard judges
 	}
+	versioningOf(home.Meta).apply(&to, &c)
 	in, err := copier.Copy(ctx, from, to, c)
+	if id, _ := askedVersion(ctx); id != "" && (errors.Is(err, ErrPrecondition) || errors.Is(err, fs.ErrNotExist)) {
+		// Who may see it, and put the copy, was judged just now.
+		if from.Path, _, err = s.versionAt(ctx, from.Path, id); err == nil {
+			in, err = copier.Copy(ownEyes(ctx), from, to, c)
+		}
+	}
 	if err != nil {
 		return Info{}, err
 	}
@@ -304,8 +316,19 @@ func (s *Store) Move(ctx context.Context, from, to Path, c Cond) (Info, error) {
 		return Info{}, Wrap("move", to, err)
 	}
 	var err error
-	if c.Quota, _, _, err = s.room(ctx, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	var home Info
+	if c.Quota, home, _, err = s.room(ctx, to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Info{}, Wrap("move", to, err)
+	}
+	if from != to {
+		keeps, err := s.keeps(ctx, home, from)
+		if err != nil {
+			return Info{}, Wrap("move", from, err)
+		}
+		if keeps {
+			// A version stays where it was, so what goes elsewhere is another.
+			return s.moveByCopy(ctx, from, to, c)
+		}
 	}
 	var in Info
 	err = errors.ErrUnsupported

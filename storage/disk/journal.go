@@ -134,7 +134,7 @@ func (b *Backend) Expire(ctx context.Context, now time.Time, max int) ([]storage
 			if r == nil || !r.expired(now) {
 				continue
 			}
-			if err := t.removeRow(c, p, r); err != nil {
+			if err := t.expire(c, p, r); err != nil {
 				return err
 			}
 			gone = append(gone, p)
@@ -145,6 +145,23 @@ func (b *Backend) Expire(ctx context.Context, now time.Time, max int) ([]storage
 		return nil, err
 	}
 	return gone, nil
+}
+
+// expire takes away what is due, and keeps what its container wants to be kept.
+func (t *tx) expire(c *draft, p storage.Path, r *row) error {
+	if k := storage.KeepDue(c.now.meta, p); k != nil {
+		s, err := t.slot(p, 0, storage.Cond{Keep: k})
+		if err == nil && s.keep != nil {
+			if err = t.displace(s); err == nil {
+				err = t.takeRow(c, p, s.old)
+			}
+			return err
+		}
+		if err != nil && !errors.Is(err, storage.ErrNoArchive) {
+			return err
+		}
+	}
+	return t.removeRow(c, p, r)
 }
 
 // A due is an object that is to expire.

@@ -204,6 +204,9 @@ func (t *tx) slot(p storage.Path, size int64, c storage.Cond) (s slot, err error
 	grows := bytes // what the account does
 	if s.keep != nil {
 		grows = size
+		if c.Keep.Counted {
+			bytes = size
+		}
 	}
 	return s, within(c.Quota, s.container.now.totals, s.account.now.totals, objects, bytes, grows)
 }

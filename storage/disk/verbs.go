@@ -210,7 +210,7 @@ func (t *tx) retire(p storage.Path, c storage.Cond) error {
 	if err != nil {
 		return err
 	}
-	if (s.old == nil || s.old.expired(time.Now())) && c.Keep.Mark == nil {
+	if (s.old == nil || s.old.expired(time.Now()) && s.keep == nil) && c.Keep.Mark == nil {
 		return fs.ErrNotExist
 	}
 	if err := t.canDisplace(s); err != nil {

@@ -232,15 +232,22 @@ func (b *Backend) Remove(ctx context.Context, p storage.Path, c storage.Cond) er
 
 // removeObject deletes an object, and leaves of it what c wants kept.
 func (s *state) removeObject(p storage.Path, c storage.Cond) error {
+	if s.container(p) == nil {
+		return fs.ErrNotExist
+	}
 	old, mark := s.info(p), c.Keep != nil && c.Keep.Mark != nil
-	if s.container(p) == nil || old == nil && !mark {
+	if old == nil && c.Keep == nil {
 		return fs.ErrNotExist
 	}
 	if err := hold(c, old); err != nil {
 		return err
 	}
-	if err := s.keep(p, c); err != nil {
+	kept, err := s.keep(p, c)
+	if err != nil {
 		return err
+	}
+	if old == nil && !mark && kept == 0 {
+		return fs.ErrNotExist
 	}
 	if mark {
 		at := s.tick()

@@ -38,8 +38,10 @@ func (b *Backend) Move(ctx context.Context, from, to storage.Path, c storage.Con
 			return err
 		}
 		before := *s
+		var kept uint64
 		if from != to {
-			if err := s.keep(to, c); err != nil {
+			var err error
+			if kept, err = s.keep(to, c); err != nil {
 				return err
 			}
 			s.remove(from)
@@ -47,7 +49,7 @@ func (b *Backend) Move(ctx context.Context, from, to storage.Path, c storage.Con
 		in := source.info
 		in.Path = to
 		put := s.putObject(in, source.data)
-		if err := within(c.Quota, to, &before, s); err != nil {
+		if err := within(c.Quota, to, &before, s, counted(c, to, kept, &before)); err != nil {
 			return err
 		}
 		moved = handOut(put)
@@ -88,11 +90,24 @@ func (b *Backend) Expire(ctx context.Context, now time.Time, max int) ([]storage
 		if in := next.container(p).objects.get(p.Object).info; !in.Expired(now) {
 			break
 		}
-		next.remove(p)
+		if err := next.expire(p); err != nil {
+			return gone, err
+		}
 		gone = append(gone, p)
 	}
 	b.now.Store(&next)
 	return gone, nil
+}
+
+// expire takes away what is due, and keeps what its container wants to be kept.
+func (s *state) expire(p storage.Path) error {
+	if k := storage.KeepDue(s.container(p).info.Meta, p); k != nil {
+		if _, err := s.keep(p, storage.Cond{Keep: k}); err != nil && !errors.Is(err, storage.ErrNoArchive) {
+			return err
+		}
+	}
+	s.remove(p)
+	return nil
 }
 
 // remembered is how many changes the journal reaches back at least.

@@ -105,39 +105,48 @@ func (s *state) replace(in storage.Info, data []byte, c storage.Cond) (storage.I
 		t = later(s.tick(), old)
 	}
 	before := *s
-	if err := s.keep(in.Path, c); err != nil {
+	kept, err := s.keep(in.Path, c)
+	if err != nil {
 		return storage.Info{}, err
 	}
 	put := s.putObject(storage.Info{
 		Path: in.Path, Size: in.Size, ETag: in.ETag, Type: in.Type,
 		Created: t, ModTime: t, DeleteAt: in.DeleteAt, Meta: in.Meta,
 	}, data)
-	if err := within(c.Quota, in.Path, &before, s); err != nil {
+	if err := within(c.Quota, in.Path, &before, s, counted(c, in.Path, kept, &before)); err != nil {
 		return storage.Info{}, err
 	}
 	return handOut(put), nil
 }
 
-// keep puts a copy of what is at p where c wants it to be kept.
-func (s *state) keep(p storage.Path, c storage.Cond) error {
+// keep puts a copy of what is at p where c wants it to be kept, and returns its
+// version; 0 if it is not to be kept.
+func (s *state) keep(p storage.Path, c storage.Cond) (version uint64, err error) {
 	if c.Keep == nil || c.Keep.Old == nil {
-		return nil
+		return 0, nil
 	}
 	old := s.container(p).objects.get(p.Object)
 	if old == nil {
-		return nil
+		return 0, nil
 	}
 	as := c.Keep.Old(handOut(&old.info))
 	if as.Path == (storage.Path{}) {
-		return nil
+		return 0, nil
 	}
 	if s.container(as.Path) == nil {
-		return storage.ErrNoArchive
+		return 0, storage.ErrNoArchive
 	}
 	in := old.info
 	in.Path, in.DeleteAt, in.Meta = as.Path, as.DeleteAt, as.Meta.Clone()
-	s.putObject(in, old.data)
-	return nil
+	return s.putObject(in, old.data).Version, nil
+}
+
+// counted is how many bytes of what was kept count where it was.
+func counted(c storage.Cond, p storage.Path, kept uint64, before *state) int64 {
+	if kept == 0 || !c.Keep.Counted {
+		return 0
+	}
+	return before.container(p).objects.get(p.Object).info.Size
 }
 
 // trim gives back what a growing buffer took ahead, if that is much.
