@@ -124,6 +124,9 @@ type Profile struct {
 	// cache too. The map is its own to change; the slices in it are not, they are
 	// replaced. May be nil, which is fastest.
 	Edit func(http.Header)
+
+	seen  *status // is told what the request came to
+	tally *tally  // counts what the origin is asked for
 }
 
 // ServeHTTP answers r as a plain shared cache: what is requested is the key, and

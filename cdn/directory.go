@@ -49,6 +49,7 @@ type record struct {
 	scopes  []string
 	parts   string // scope of large objects
 	forward []string
+	tally   *tally
 }
 
 func newRecord(s Site) *record {
@@ -143,6 +144,7 @@ func (e *Edge) ask(ctx context.Context, ref Ref, change uint64) (*record, error)
 	switch {
 	case err == nil:
 		rec = newRecord(site)
+		rec.tally = e.tallies.at(&rec.site)
 	case errors.Is(err, fs.ErrNotExist):
 		rec = &record{missing: true}
 	default:

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -46,7 +47,14 @@ type Edge struct {
 	// 0 is 10 seconds, a day and a minute.
 	Negative, StaleIfError, StaleWhileRevalidate time.Duration
 
+	// Logs takes the access logs of containers whose owners want them. May be
+	// nil; it is to be open.
+	Logs *AccessLog
+
 	records records
+	tallies tallies
+	naming  sync.Once
+	run     string // tells this edge's reports from those of others and of earlier ones
 }
 
 // NewEdge returns an Edge in front of a Memstore that is asked by origin.
@@ -77,6 +85,8 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusNotFound, "There is nothing here.")
 		return
 	}
+	v, w := e.watch(w, r, rec)
+	defer v.end()
 	s := &rec.site
 	if e.insist(w, r, s) {
 		return
@@ -102,7 +112,9 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusNotFound, "There is nothing here.")
 		return
 	}
-	e.Cache.Serve(w, r, e.profile(r, rec, root, object))
+	p := e.profile(r, rec, root, object)
+	p.seen, p.tally = &v.seen, rec.tally
+	e.Cache.Serve(w, r, p)
 }
 
 // locate finds the site and the object that a request is for. root is the part

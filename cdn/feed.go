@@ -61,6 +61,9 @@ type Feed struct {
 	// that an edge whose key was taken away hears nothing more.
 	Authorize func(key string) (edge string, ok bool)
 
+	// Ledger takes what edges tell of themselves. Nil takes nothing.
+	Ledger Ledger
+
 	// Logger takes who comes and goes. Nil is slog.Default.
 	Logger *slog.Logger
 
@@ -163,6 +166,7 @@ func (f *Feed) logger() *slog.Logger {
 //
 //	GET /edge/v1/events?after=CURSOR    a line for each event, and one each second
 //	GET /edge/v1/site?account=…&id=…&container=…    the record of a site
+//	POST /edge/v1/report, POST /edge/v1/log    see told
 func (f *Feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	key, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	edge, ok := f.Authorize(key)
@@ -170,6 +174,8 @@ func (f *Feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !ok:
 		w.Header().Set("Www-Authenticate", "Bearer")
 		refuse(w, r, http.StatusUnauthorized, "This is for edges that have a key.")
+	case r.Method == http.MethodPost && (r.URL.Path == FeedPath+"report" || r.URL.Path == FeedPath+"log"):
+		f.told(w, r, edge)
 	case r.Method != http.MethodGet:
 		refuse(w, r, http.StatusMethodNotAllowed, "This is to be read only.")
 	case r.URL.Path == FeedPath+"site":

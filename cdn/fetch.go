@@ -589,7 +589,10 @@ func (x *exchange) roundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	resp.Body = &timedBody{body: resp.Body, timer: time.AfterFunc(c.BodyTimeout, func() { cancel(errSlow) }),
-		limit: c.BodyTimeout, ctx: ctx, cancel: cancel, left: length(resp, req)}
+		limit: c.BodyTimeout, ctx: ctx, cancel: cancel, left: length(resp, req), tally: x.profile.tally}
+	if t := x.profile.tally; t != nil {
+		t.originRequests.Add(1)
+	}
 	return resp, nil
 }
 
@@ -613,12 +616,16 @@ type timedBody struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	left   int64 // -1: unknown
+	tally  *tally
 }
 
 func (b *timedBody) Read(p []byte) (int, error) {
 	b.timer.Reset(b.limit)
 	n, err := b.body.Read(p)
 	b.timer.Stop()
+	if b.tally != nil && n > 0 {
+		b.tally.originBytes.Add(uint64(n))
+	}
 	if b.left >= 0 {
 		b.left -= int64(n)
 		switch {

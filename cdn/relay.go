@@ -81,7 +81,7 @@ func copyBody(w http.ResponseWriter, resp *http.Response) error {
 // stale answers with what is kept although its time has passed, because the
 // origin fails.
 func (x *exchange) stale(f *found, err error) bool {
-	x.status.hit, x.status.collapsed = false, false
+	x.status.hit, x.status.collapsed, x.status.stale = false, false, true
 	x.status.detail = detail(err)
 	return x.serve(f)
 }

@@ -144,6 +144,9 @@ type exchange struct {
 func (c *Cache) Serve(w http.ResponseWriter, r *http.Request, p Profile) {
 	c.init()
 	x := &exchange{c: c, w: w, r: r, profile: &p, now: time.Now()}
+	if p.seen != nil {
+		defer func() { *p.seen = x.status }() // also if it ends in a panic
+	}
 	switch {
 	case r.Method == http.MethodTrace, r.Method == http.MethodConnect:
 		w.Header()["Allow"] = []string{"GET, HEAD, OPTIONS, PUT, POST, PATCH, DELETE"}
@@ -222,11 +225,11 @@ func (x *exchange) try() bool {
 	x.status = status{}
 	switch use {
 	case useFresh, useStale:
-		x.status.hit = true
+		x.status.hit, x.status.stale = true, use == useStale
 		return x.serve(f)
 	case useRefresh:
 		x.refresh(f)
-		x.status.hit = true
+		x.status.hit, x.status.stale = true, true
 		return x.serve(f)
 	case useNot:
 		f = nil

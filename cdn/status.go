@@ -10,6 +10,7 @@ type status struct {
 	hit       bool
 	stored    bool
 	collapsed bool
+	stale     bool   // what was served had outlived its lifetime; for statistics
 	forward   string // why the origin was asked
 	code      int    // what it answered, if not the same
 	detail    string
