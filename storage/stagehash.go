@@ -9,6 +9,8 @@ import (
 	"io"
 	"maps"
 	"slices"
+
+	"memstore.dev/memstore/internal/md5lanes"
 )
 
 // maxLag is how far the hash of a stage may fall behind what is written. What
@@ -59,7 +61,7 @@ func (u *Staging) follow() {
 			u.hashed += pieceSize
 			u.mu.Unlock()
 			_, err := u.g.ReadAt(p.buf[:], from)
-			u.sum.Write(p.buf[:])
+			md5lanes.Write(u.sum, p.buf[:])
 			u.mu.Lock()
 			if err != nil && err != io.EOF {
 				u.dirty = true // Commit will read again, and tell

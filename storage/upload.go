@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"sync"
 	"sync/atomic"
+
+	"memstore.dev/memstore/internal/md5lanes"
 )
 
 // An Upload is an object on its way into a Store. It counts and hashes what is
@@ -130,7 +132,7 @@ func (u *Upload) ReadFrom(r io.Reader) (int64, error) {
 	go func() {
 		defer close(hashed)
 		for p := range written {
-			u.md5.Write(p.bytes())
+			md5lanes.Write(u.md5, p.bytes())
 			p.leave()
 		}
 	}()

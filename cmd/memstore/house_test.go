@@ -27,8 +27,8 @@ type room struct {
 // house is the architecture as data: imports run from cmd over the doors and
 // the guard to the storage, and never back.
 var house = map[string]room{
-	"storage": {nil, nil,
-		"everything stands on the vocabulary and on the hall, so they stand on nothing; the hall never learns who is calling"},
+	"storage": {[]string{"internal/md5lanes"}, nil,
+		"everything stands on the vocabulary and on the hall, so they stand on nothing but arithmetic; the hall never learns who is calling"},
 	"storage/memory": {[]string{"storage"}, nil,
 		"a backend keeps bytes and knows neither who asks nor by which door"},
 	"storage/disk": {[]string{"storage", "internal/durable"}, []string{"github.com/cockroachdb/pebble/v2", "golang.org/x/sys", "golang.org/x/time"},
@@ -61,6 +61,8 @@ var house = map[string]room{
 		"how browsers reach any handler: TLS, certificates, HTTP/2 and HTTP/3, limits; it does not know what is behind"},
 	"internal/durable": {nil, []string{"golang.org/x/sys"},
 		"how to make a file survive a power cut is the same for all who promise it"},
+	"internal/md5lanes": {nil, []string{"golang.org/x/sys"},
+		"arithmetic: it knows bytes and processors"},
 	"internal/peer": {nil, nil,
 		"it starts somebody else's server to compare with, and must not know ours"},
 	"internal/spawn": {nil, nil,
