@@ -49,6 +49,7 @@ type Config struct {
 	CDN         CDNConfig         `yaml:"cdn"`
 	Admin       AdminConfig       `yaml:"admin"`
 	Disk        DiskConfig        `yaml:"disk"`
+	Encryption  EncryptionConfig  `yaml:"encryption"`
 }
 
 // LogConfig is about what is logged, to standard error.
@@ -423,6 +424,21 @@ type DiskConfig struct {
 	Scrub Size `yaml:"scrub" env:"DISK_SCRUB"`
 }
 
+// EncryptionConfig is about encryption at rest: without a key, objects in the
+// data directory and in backups of it cannot be read.
+type EncryptionConfig struct {
+	// File with the keys that objects are encrypted with. It must not lie in the
+	// data directory. If it does not exist, and nothing is encrypted yet, it is
+	// made with a new key: keep a copy of it, since without it nobody can read
+	// what is encrypted. Empty encrypts nothing.
+	KeyFile string `yaml:"key_file" env:"ENCRYPTION_KEY_FILE"`
+
+	// Whether what is stored from now on is encrypted. What is there already stays
+	// as it is, and can be read either way; the keys are needed as long as any of
+	// it is encrypted.
+	Encrypt bool `yaml:"encrypt" env:"ENCRYPTION_ENCRYPT"`
+}
+
 // Defaults is what holds where nothing is said.
 func Defaults() Config {
 	return Config{
@@ -444,6 +460,7 @@ func Defaults() Config {
 			MaxConnections: 10_000, MaxPerAddress: 256, MaxPerUser: 256},
 		SFTP: SFTPConfig{Idle: 15 * time.Minute,
 			MaxConnections: 10_000, MaxPerAddress: 256, MaxPerUser: 256},
+		Encryption: EncryptionConfig{Encrypt: true},
 	}
 }
 

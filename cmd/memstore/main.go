@@ -92,7 +92,7 @@ Settings come from flags, then MEMSTORE_... variables, then the file that
 	root.MarkPersistentFlagDirname("data")
 	root.AddCommand(
 		serveCommand(), edgeCommand(), cdnCommand(), healthCommand(),
-		accountCommand(), userCommand(), tokenKeyCommand(), banCommand(),
+		accountCommand(), userCommand(), tokenKeyCommand(), encryptionCommand(), banCommand(),
 		fsckCommand(), backupCommand(), restoreCommand(),
 		configCommand(), versionCommand(),
 	)

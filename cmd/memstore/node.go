@@ -91,6 +91,9 @@ func start(ctx context.Context, l *Loaded, log *slog.Logger) (n *node, err error
 	if err != nil {
 		return n, err
 	}
+	if cellar, err = n.encrypted(ctx, cellar); err != nil {
+		return n, err
+	}
 	control, err := listenControl(l.Data)
 	if err != nil {
 		return n, err
