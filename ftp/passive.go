@@ -30,8 +30,8 @@ type portGetter struct {
 }
 
 // NumberAttempts is how many ports the library may try, should other programs
-// hold some.
-func (g portGetter) NumberAttempts() int { return 100 }
+// hold some. It has as many named before it tries the first.
+func (g portGetter) NumberAttempts() int { return 16 }
 
 // anyPort is the range that the kernel itself takes ports from. Asked for any of
 // them it looks for one that not even a connection of a minute ago has used, and
