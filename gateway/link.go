@@ -125,7 +125,15 @@ func (c *call) postedLink(l *storage.Link) error {
 
 // copyLink copies a link as what it is.
 func (c *call) copyLink(source *storage.Info, target storage.Info, cond storage.Cond) error {
-	in, err := c.g.Store.PutLink(c.ctx, target, *source.Link, cond)
+	l := *source.Link
+	if v := c.r.Header[linkTargetAccount]; v != nil {
+		account, err := accountName(v[0])
+		if err != nil {
+			return c.unlessForbidden(err)
+		}
+		l.Account, l.Target.Account = true, account
+	}
+	in, err := c.g.Store.PutLink(c.ctx, target, l, cond)
 	if err != nil {
 		return err
 	}

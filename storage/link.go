@@ -107,9 +107,12 @@ func unfollowed(ctx context.Context) bool { return ctx.Value(unfollowedKey{}) !=
 
 // walk looks at an object and, as long as what it finds is a link, at what that
 // points to. With onlyStatic, links that may come to point to something else are
-// not followed.
+// not followed, and the first of them, which is yet to be made, does not count.
 func walk(in Info, err error, onlyStatic bool, look func(Path) (Info, error)) (Info, error) {
-	etag := ""
+	etag, most := "", MaxLinks
+	if onlyStatic {
+		most++
+	}
 	for hops := 0; err == nil || errors.Is(err, ErrRange); hops++ {
 		var l *Link
 		if kindOf(&in) == link {
@@ -131,7 +134,7 @@ func walk(in Info, err error, onlyStatic bool, look func(Path) (Info, error)) (I
 		switch {
 		case etag != "" && found != etag:
 			return in, &LinkError{in.Path, "X-Symlink-Target-Etag headers do not match", ErrLink}
-		case hops == MaxLinks:
+		case hops == most:
 			return in, &LinkError{Text: fmt.Sprintf("Too many levels of symbolic links, maximum allowed is %d", MaxLinks), Err: ErrLink}
 		}
 		etag = l.ETag
