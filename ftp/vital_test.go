@@ -22,7 +22,7 @@ import (
 func TestVictim(t *testing.T) {
 	addr := os.Getenv("FTP_VICTIM")
 	if addr == "" {
-		t.Skip("only a process that TestKilledClients starts is one")
+		return // only a process that TestKilledClients starts is one
 	}
 	var size int
 	var low bool

@@ -49,7 +49,7 @@ func engine(t *testing.T, dir string) (*vfs.FS, *storage.Store, *disk.Backend) {
 func TestKilledUploadChild(t *testing.T) {
 	dir := os.Getenv(killedDir)
 	if dir == "" {
-		t.Skip("only a process that TestKilledUpload starts does something")
+		return // only a process that TestKilledUpload starts does something
 	}
 	f, _, b := engine(t, dir)
 	if err := f.Mkdir("/box", 0o755); err != nil {
