@@ -48,6 +48,9 @@ func (s *suite) testKeep() {
 	// A copy, and a move, take its place as well; what is where it goes makes room.
 	s.put(in("c", "other"), []byte("other"))
 	copied, err := s.b.(storage.Copier).Copy(s.ctx, storage.Info{Path: in("c", "other")}, storage.Info{Path: p}, storage.Cond{Keep: keepAs(in("old", "2"))})
+	if errors.Is(err, errors.ErrUnsupported) {
+		return // the rest is about powers that are not there
+	}
 	if err != nil {
 		s.Fatal(err)
 	}
