@@ -75,6 +75,11 @@ type Profile struct {
 	// asks for what was requested.
 	Upstream *url.URL
 
+	// Secret makes what is added to the query that the origin is asked with, and
+	// is no part of what tells one response from another. It is called whenever the
+	// origin is asked. May be nil.
+	Secret func() string
+
 	// Forward lists the header fields of requests that reach the origin, besides
 	// those that the cache makes itself (conditions, ranges, Accept-Encoding,
 	// Via, CDN-Loop). Nil forwards all that are end to end. What reaches the

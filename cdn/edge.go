@@ -33,6 +33,10 @@ type Edge struct {
 	// scheme and the host of it. Nil is any, for one in this process.
 	Origin *url.URL
 
+	// Judge knows signed URLs, by which private objects are had too. Nil knows
+	// none.
+	Judge Judge
+
 	// SecurePort is where browsers are spoken to by HTTPS; "" is nowhere.
 	SecurePort string
 
@@ -81,7 +85,7 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		refuse(w, r, http.StatusBadGateway, "The origin cannot be asked.")
 		return
-	case rec == nil || rec.missing || !rec.site.Open():
+	case rec == nil || rec.missing || !rec.site.Enabled:
 		refuse(w, r, http.StatusNotFound, "There is nothing here.")
 		return
 	}
@@ -89,6 +93,14 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer v.end()
 	s := &rec.site
 	if e.insist(w, r, s) {
+		return
+	}
+	t, ok := e.admit(w, r, s, object)
+	if !ok {
+		return
+	}
+	if t == nil && !s.Open() {
+		refuse(w, r, http.StatusNotFound, "There is nothing here.")
 		return
 	}
 	switch r.Method {
@@ -104,7 +116,7 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusMethodNotAllowed, "This is to be read only.")
 		return
 	}
-	if !s.Admits(r.Referer()) {
+	if t == nil && !s.Admits(r.Referer()) {
 		refuse(w, r, http.StatusForbidden, "Not for the page that you come from.")
 		return
 	}
@@ -112,7 +124,7 @@ func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusNotFound, "There is nothing here.")
 		return
 	}
-	p := e.profile(r, rec, root, object)
+	p := e.profile(r, rec, root, object).under(t)
 	p.seen, p.tally = &v.seen, rec.tally
 	e.Cache.Serve(w, r, p)
 }

@@ -201,7 +201,8 @@ func (f *Feed) site(w http.ResponseWriter, r *http.Request) {
 		f.logger().Error("site not read", "error", err)
 		refuse(w, r, http.StatusInternalServerError, "The site cannot be read.")
 	default:
-		if !s.Open() {
+		s.Keys = s.lent()
+		if !s.held() {
 			// What is said of it is none of an edge's business.
 			s = Site{Account: s.Account, Container: s.Container, ID: s.ID, Version: s.Version}
 		}
@@ -320,7 +321,7 @@ func (s *stream) drain(ctx context.Context) error {
 }
 
 // concerns reports whether an edge may hold anything that an event is about. Of
-// containers that are not open it holds nothing, and what is in them is none of
+// containers that are not had there it holds nothing, and what is in them is none of
 // its business; when one opens, or closes, that is an event of its own, which
 // ends all that was held of it.
 func (s *stream) concerns(ctx context.Context, e *Event) bool {
@@ -328,7 +329,7 @@ func (s *stream) concerns(ctx context.Context, e *Event) bool {
 		return true
 	}
 	site, err := s.feed.Directory.Site(ctx, Ref{Account: e.Account, Container: e.Container})
-	return err == nil && site.Open() || err != nil && !errors.Is(err, fs.ErrNotExist)
+	return err == nil && site.held() || err != nil && !errors.Is(err, fs.ErrNotExist)
 }
 
 // Apply ends what the edge and its cache hold of what an event is about. It

@@ -81,6 +81,11 @@ func (x *exchange) request(ctx context.Context, method string) *http.Request {
 			u.Opaque = "" // the absolute form names a host as well; Host is what counts
 		}
 	}
+	if x.profile.Secret != nil {
+		asked := *u
+		asked.RawQuery = strings.TrimPrefix(asked.RawQuery+"&"+x.profile.Secret(), "&")
+		u = &asked
+	}
 	h := make(http.Header, len(x.forwarded())+6)
 	for name, values := range x.forwarded() {
 		h[name] = values

@@ -48,6 +48,7 @@ func ReadSite(s Site, meta map[string]string) Site {
 	s.Enabled = true
 	if v, ok := meta[headerEnabled]; ok {
 		s.Enabled = truth(v)
+		s.Chosen = s.Enabled
 	}
 	if n, ok := lifetime(meta[headerTTL]); ok {
 		s.TTL = n

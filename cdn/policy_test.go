@@ -20,7 +20,7 @@ func TestReadSite(t *testing.T) {
 		"disabled": {map[string]string{headerRead: ".r:*", headerEnabled: "False"}, func(s *Site) {
 			s.Readers, s.Enabled = []string{"*"}, false
 		}, false},
-		"enabled and private": {map[string]string{headerEnabled: "True"}, func(*Site) {}, false},
+		"enabled and private": {map[string]string{headerEnabled: "True"}, func(s *Site) { s.Chosen = true }, false},
 		"lifetimes": {map[string]string{headerTTL: "0", headerBrowser: "7"}, func(s *Site) {
 			s.TTL, s.Browser = 0, 7
 		}, false},

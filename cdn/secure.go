@@ -17,7 +17,7 @@ func (e *Edge) insist(w http.ResponseWriter, r *http.Request, s *Site) bool {
 		}
 		return false
 	}
-	if !s.Redirect || e.SecurePort == "" || r.Method == "PURGE" {
+	if !s.Redirect || !s.Open() && s.Keys == (Keys{}) || e.SecurePort == "" || r.Method == "PURGE" {
 		return false
 	}
 	host := plainHost(r.Host)

@@ -40,6 +40,8 @@ type Site struct {
 
 	Redirect bool  `json:"redirect,omitempty"` // to HTTPS, where that is spoken
 	HSTS     int64 `json:"hsts,omitempty"`     // for how long browsers are to come by HTTPS only, in seconds
+	Keys     Keys  `json:"keys,omitzero"`      // for signed URLs
+	Chosen   bool  `json:"chosen,omitempty"`   // the owner says himself that it is enabled
 	Logs     bool  `json:"logs,omitempty"`     // access logs are wanted
 }
 

@@ -46,6 +46,9 @@ func (o siteOrigin) RoundTrip(r *http.Request) (*http.Response, error) {
 		// Its bytes are those of other objects, whose changes are not its own.
 		h.Set("Cdn-Cache-Control", "no-cache")
 	}
+	if strings.Contains(r.URL.RawQuery, "temp_url_sig=") {
+		h.Del("Expires") // of the signature that it was fetched by
+	}
 	h.Del("Content-Location") // of the store, which nobody here can reach
 	return resp, nil
 }

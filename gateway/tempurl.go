@@ -247,6 +247,18 @@ func (t *TempURL) saveAs(stored, object string) string {
 	return disposition("attachment", object[strings.LastIndexByte(object, '/')+1:])
 }
 
+// Disposition is the Content-Disposition of an answer to the holder of the URL,
+// where stored is what the object says itself.
+func (t *TempURL) Disposition(stored, object string) string { return t.saveAs(stored, object) }
+
+// SignGet is the query of a URL by which the object p can be had until a time.
+func SignGet(key string, p storage.Path, until time.Time) string {
+	t := TempURL{Expires: until.Unix()}
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write(t.text(http.MethodGet, p))
+	return "temp_url_sig=" + hex.EncodeToString(mac.Sum(nil)) + "&temp_url_expires=" + strconv.FormatInt(t.Expires, 10)
+}
+
 func toUTF8(s string) string {
 	if utf8.ValidString(s) {
 		return s

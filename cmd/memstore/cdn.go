@@ -95,6 +95,7 @@ func (n *node) openCDN(ctx context.Context, h http.Handler, crowd *crowd) error 
 	e := cdn.NewEdge(cache, origin, d.sites)
 	e.Domain = hostOnly(d.sites.domain)
 	e.Resolver = net.DefaultResolver
+	e.Judge = judgeSignature
 	// First told, then trusted: nothing happens in between that is not heard.
 	n.store.Watch(func(c storage.Change) { e.Apply(event(c)) })
 	if err := e.Resume(ctx, d.log, kept); err != nil {

@@ -50,6 +50,7 @@ func openRemote(ctx context.Context, o remoteOptions) *remoteEdge {
 	r.Edge = cdn.NewEdge(&cdn.Cache{Store: o.Store, Name: o.Name, Log: o.Log}, o.Transport, r.follower)
 	r.Edge.Origin, r.Edge.Domain, r.Edge.Live = o.Origin, hostOnly(o.Domain), r.follower.Live
 	r.Edge.Resolver = net.DefaultResolver
+	r.Edge.Judge = judgeSignature
 	r.follower.Edge = r.Edge
 	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
 	r.work.Go(func() { r.follower.Run(ctx) })

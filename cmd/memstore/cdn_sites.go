@@ -9,6 +9,7 @@ import (
 
 	"memstore.dev/memstore/auth"
 	"memstore.dev/memstore/cdn"
+	"memstore.dev/memstore/gateway"
 	"memstore.dev/memstore/storage"
 )
 
@@ -58,7 +59,15 @@ func (s *sites) Site(ctx context.Context, ref cdn.Ref) (cdn.Site, error) {
 	if err != nil {
 		return cdn.Site{}, err
 	}
-	site := cdn.Site{Account: account, Container: p.Container, ID: ref.ID, Version: in.Version, TTL: s.ttl}
+	of, err := s.store.Stat(ctx, storage.Path{Account: account})
+	if err != nil {
+		return cdn.Site{}, err
+	}
+	if of.Meta[storage.MetaDeleted] != "" {
+		return cdn.Site{}, fs.ErrNotExist
+	}
+	keys := gateway.KeysOf(of.Meta, in.Meta)
+	site := cdn.Site{Keys: cdn.Keys(keys), Account: account, Container: p.Container, ID: ref.ID, Version: in.Version, TTL: s.ttl}
 	return cdn.ReadSite(site, in.Meta), nil
 }
 
