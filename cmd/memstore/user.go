@@ -29,7 +29,7 @@ Users are named ACCOUNT:USER; ACCOUNT.USER and ACCOUNT/USER mean the same.`
 }
 
 func userAddCommand() *cobra.Command {
-	var admin, reseller, readOnly bool
+	var admin, reseller, service, readOnly bool
 	var doors, networks []string
 	cmd := &cobra.Command{
 		Use:   "add ACCOUNT:USER",
@@ -48,6 +48,8 @@ The password is asked for, unless one of --password-stdin, --generate and
 				u.Role = auth.RoleReseller
 			case admin:
 				u.Role = auth.RoleAdmin
+			case service:
+				u.Role = auth.RoleService
 			}
 			for _, n := range networks {
 				p, err := parseNetwork(n)
@@ -80,13 +82,14 @@ The password is asked for, unless one of --password-stdin, --generate and
 	f := cmd.Flags()
 	f.BoolVar(&admin, "admin", false, "may do anything in his account")
 	f.BoolVar(&reseller, "reseller-admin", false, "may do anything in every account, and make accounts")
+	f.BoolVar(&service, "service", false, "is a service: his token beside that of an account's admin opens SERVICE_ accounts")
 	f.BoolVar(&readOnly, "read-only", false, "may never change anything")
 	f.StringSliceVar(&doors, "door", nil, "let him in by this `door` only (swift, ftp, sftp); may be repeated")
 	f.StringSliceVar(&networks, "network", nil, "let him in from this `network` only (10.0.0.0/8); may be repeated")
 	passwordFlags(cmd)
 	cmd.Flags().Bool("no-password", false, "he logs in with SSH keys only")
 	completeFlag(cmd, "door", doorNames...)
-	exclusive(cmd, "admin", "reseller-admin")
+	exclusive(cmd, "admin", "reseller-admin", "service")
 	exclusive(cmd, "password-stdin", "generate", "no-password")
 	return cmd
 }
