@@ -130,7 +130,11 @@ func (x *exchange) header(h http.Header, f *found, size int64, known bool) {
 		h["Content-Length"] = []string{strconv.FormatInt(size, 10)}
 	}
 	if x.profile.Browser > 0 && r.header["Cache-Control"] == nil && r.header["Expires"] == nil {
-		h["Cache-Control"] = browserControl(x.profile.Browser)
+		d := x.profile.Browser
+		if r.status >= 400 { // what is missing or fails may be there in a moment, and nobody purges browsers
+			d = min(d, max(x.profile.Negative, 0))
+		}
+		h["Cache-Control"] = browserControl(d)
 	}
 	if x.status.hit {
 		age := x.age

@@ -99,7 +99,8 @@ type Profile struct {
 	TTL time.Duration
 
 	// Browser is the max-age that clients are told where the response has neither
-	// Cache-Control nor Expires. 0 tells them nothing.
+	// Cache-Control nor Expires. 0 tells them nothing. Of an error they are told
+	// no more than Negative.
 	Browser time.Duration
 
 	// Negative is how long 404, 405, 410, 414 and 501 are reused where the
