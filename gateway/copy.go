@@ -256,6 +256,9 @@ func (c *call) copied(source, in *storage.Info) error {
 	}
 	c.set("Last-Modified", httpDate(in.ModTime))
 	c.tellVersion(in)
+	if id := c.copiedVersion(source); id != "" {
+		c.set("X-Copied-From-Version-Id", id)
+	}
 	c.set("X-Copied-From-Account", quote(source.Path.Account))
 	c.set("X-Copied-From", quote(source.Path.Container+"/"+source.Path.Object))
 	c.set("X-Copied-From-Last-Modified", httpDate(source.ModTime))

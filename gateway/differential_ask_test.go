@@ -159,6 +159,7 @@ var (
 	boundary   = regexp.MustCompile(`^multipart/byteranges;\s*boundary=("?)([0-9a-f]{32})"?$`)
 	pageTime   = regexp.MustCompile(`[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}`)
 	anMD5      = regexp.MustCompile(`^[0-9a-f]{32}$`)
+	versionID  = regexp.MustCompile(`(\?version-id=|"version_id": ")[0-9]{10}\.[0-9]{5}`)
 	listedTime = regexp.MustCompile(`[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}`)
 
 	bodyDate       = regexp.MustCompile(`[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT`)
@@ -181,8 +182,10 @@ func (s *side) normalise(r *http.Response, fields []string, data []byte) *answer
 				}
 			case "X-Trans-Id", "X-Openstack-Request-Id":
 				v = transID.ReplaceAllString(v, "<transaction>$1")
-			case "X-Timestamp", "X-Put-Timestamp":
+			case "X-Timestamp", "X-Put-Timestamp", "X-Object-Version-Id", "X-Object-Current-Version-Id", "X-Copied-From-Version-Id":
 				v = timestamp.ReplaceAllString(v, "<timestamp>")
+			case "Content-Location", "X-Symlink-Target":
+				v = versionID.ReplaceAllString(v, "$1<version>")
 			case "X-Auth-Token", "X-Storage-Token":
 				v = token.ReplaceAllString(v, "<token>")
 			case "X-Manifest-Etag":
@@ -224,6 +227,7 @@ func (s *side) normalise(r *http.Response, fields []string, data []byte) *answer
 	}
 	slices.Sort(fields)
 	body = listedTime.ReplaceAllString(body, "<time>")
+	body = versionID.ReplaceAllString(body, "$1<version>")
 	body = bodyDate.ReplaceAllString(body, "<date>")
 	body = pageTime.ReplaceAllString(body, "<time>")
 	body = strings.ReplaceAll(body, s.host, "<host>")

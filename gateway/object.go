@@ -136,6 +136,9 @@ func (c *call) absent(err error) error {
 		return &refusal{status: http.StatusNotFound, kind: storage.MarkerType}
 	}
 	if errors.Is(err, fs.ErrNotExist) {
+		if c.versionParam() == "" && c.versioned() {
+			c.set(versionHeader, storage.NullVersion)
+		}
 		if v := c.r.Header["If-Match"]; v != nil && listed(joined(v), "*") {
 			return &refusal{status: http.StatusPreconditionFailed, silent: true}
 		}

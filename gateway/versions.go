@@ -108,6 +108,19 @@ func (c *call) versioned() bool {
 	return home.Versioned()
 }
 
+// copiedVersion is the version of an object that was copied, "" if there are none
+// where it is from.
+func (c *call) copiedVersion(source *storage.Info) string {
+	home := storage.Info{Meta: c.meta(source.Path.Parent())}
+	switch id := c.versionParam(); {
+	case id != "":
+		return id
+	case home.Versioned():
+		return source.VersionID()
+	}
+	return ""
+}
+
 // describeVersion tells of an object which of its versions it is.
 func (c *call) describeVersion(in *storage.Info) {
 	if id := c.versionParam(); id != "" {
@@ -226,8 +239,14 @@ func (e *jsonEncoder) version(b []byte, v *storage.Version) []byte {
 	}
 	e.versions = true
 	b = e.row(b, &v.Info)
-	b = storage.AppendJSON(append(b[:len(b)-1], `, "version_id": `...), v.ID)
-	b = strconv.AppendBool(append(b, `, "is_latest": `...), v.Latest)
+	b = b[:len(b)-1]
+	if v.ID == storage.NullVersion { // then Swift tells in another order
+		b = storage.AppendJSON(append(b, `, "version_id": `...), v.ID)
+		b = strconv.AppendBool(append(b, `, "is_latest": `...), v.Latest)
+	} else {
+		b = strconv.AppendBool(append(b, `, "is_latest": `...), v.Latest)
+		b = storage.AppendJSON(append(b, `, "version_id": `...), v.ID)
+	}
 	return append(b, '}')
 }
 

@@ -9,6 +9,10 @@ import (
 	"time"
 )
 
+// ErrVersionsLeft says that a container cannot be removed for the versions of
+// objects that were in it. It is ErrNotEmpty.
+var ErrVersionsLeft = fmt.Errorf("versions are left: %w", ErrNotEmpty)
+
 // visible narrows a listing of containers to those that clients may name. The
 // hidden ones come after all of them.
 func (q Query) visible() Query {
@@ -62,11 +66,11 @@ func (s *Store) enable(ctx context.Context, in *Info) (made Path, err error) {
 	if !in.Path.IsContainer() || in.Meta[MetaVersionsEnabled] == "" {
 		return Path{}, nil
 	}
-	if in.Meta[MetaVersionsLocation] != "" && in.Meta[MetaVersionsEnabled] == "True" {
-		return Path{}, &Refusal{Text: "Cannot enable object versioning on a container that is already using the legacy versioned writes feature."}
-	}
 	if in.Meta[MetaVersionsEnabled] != "True" || in.Versioned() {
 		return Path{}, nil
+	}
+	if in.Meta[MetaVersionsLocation] != "" {
+		return Path{}, &Refusal{Text: "Cannot enable object versioning on a container that is already using the legacy versioned writes feature."}
 	}
 	in.Meta[metaVersionsPlace] = hiddenMark + "versions" + hiddenMark + rand.Text()
 	if made = in.versionsPlace(); len(made.Container) > MaxContainerName {
@@ -106,7 +110,7 @@ func (s *Store) removeEmpty(ctx context.Context, p Path, c Cond) error {
 	own, hidden := ownEyes(ctx), in.versionsPlace()
 	switch err = s.b.Remove(own, hidden, Cond{}); {
 	case errors.Is(err, ErrNotEmpty):
-		return &Refusal{Text: "Delete all versions before deleting container.", Err: ErrNotEmpty}
+		return ErrVersionsLeft
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return err
 	}

@@ -11,6 +11,9 @@ import (
 // ErrUnversioned says that a version is asked for where there never were any.
 var ErrUnversioned = errors.New("container has no versions")
 
+// ErrVersionID says that something is no id of a version.
+var ErrVersionID = errors.New("no id of a version")
+
 // A MarkerError says that the version asked for is the marker of a removal. It
 // is fs.ErrNotExist.
 type MarkerError struct{ ID string }
@@ -60,7 +63,7 @@ func (s *Store) versionAt(ctx context.Context, p Path, id string) (Path, time.Ti
 	}
 	at, ok := parseVersionID(id)
 	if !ok {
-		return Path{}, time.Time{}, &Refusal{Text: "Invalid version parameter"}
+		return Path{}, time.Time{}, ErrVersionID
 	}
 	return versionPath(p, place, at), at, nil
 }

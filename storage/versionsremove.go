@@ -225,7 +225,7 @@ func (s *Store) restoreVersion(ctx context.Context, p Path, id string) (Info, er
 		return Info{}, err
 	}
 	if place == p {
-		return Info{}, &Refusal{Text: "Invalid version parameter"}
+		return Info{}, ErrVersionID
 	}
 	// Asked by an upload that comes to nothing: who may not put the object may
 	// not bring back what it was.
