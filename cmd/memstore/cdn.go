@@ -30,6 +30,8 @@ type cdnDoor struct {
 	edge  *cdn.Edge // nil until there is a gateway to ask, and where there is no listener
 
 	url, secureURL string // of the edge, "" for none
+
+	ledger *cdnLedger // what all edges have told; nil without a CDN
 }
 
 // on reports whether containers can be had by a CDN: of this process, or of
@@ -37,11 +39,15 @@ type cdnDoor struct {
 func (c *CDNConfig) on() bool { return c.Listen != "" || c.Secure != "" || c.Domain != "" }
 
 // prepareCDN makes what the gateway needs of the CDN; nil if there is none.
-func (n *node) prepareCDN() (*gateway.CDN, http.Handler) {
+func (n *node) prepareCDN() (*gateway.CDN, http.Handler, error) {
 	if !n.conf.CDN.on() {
-		return nil, nil
+		return nil, nil, nil
 	}
 	d := &n.cdn
+	var err error
+	if d.ledger, err = openLedger(n.conf.Data, n.store, n.log); err != nil {
+		return nil, nil, fmt.Errorf("usage of the CDN: %w", err)
+	}
 	d.sites = &sites{
 		store: n.store, realm: n.realm,
 		ttl: int64(n.conf.CDN.TTL / time.Second), domain: n.cdnDomain(d.listener, "80"), secure: n.conf.CDN.HTTPS,
@@ -53,9 +59,9 @@ func (n *node) prepareCDN() (*gateway.CDN, http.Handler) {
 	if n.engine != nil {
 		d.log = journalLog{n.engine}
 	}
-	d.feed = &cdn.Feed{Log: d.log, Directory: d.sites, Authorize: n.realm.EdgeOf, Logger: n.log}
+	d.feed = &cdn.Feed{Log: d.log, Directory: d.sites, Authorize: n.realm.EdgeOf, Ledger: d.ledger, Logger: n.log}
 	n.store.Watch(func(storage.Change) { d.feed.Wake() })
-	return &gateway.CDN{URLs: d.sites.urls, TTL: n.conf.CDN.TTL}, d.feed
+	return &gateway.CDN{URLs: d.sites.urls, TTL: n.conf.CDN.TTL}, d.feed, nil
 }
 
 // cdnDomain is what the host names of sites end with, and the port if browsers
@@ -103,6 +109,11 @@ func (n *node) openCDN(ctx context.Context, h http.Handler, crowd *crowd) error 
 	}
 	n.closers = append(n.closers, func() error { return e.Suspend(context.Background(), d.log, kept) })
 	d.edge = e
+	e.Logs = &cdn.AccessLog{Dir: filepath.Join(dir, "logs"), Every: n.conf.CDN.LogEvery, Logger: n.log}
+	if err := e.Logs.Open(); err != nil {
+		return fmt.Errorf("access logs of the CDN: %w", err)
+	}
+	n.closers = append(n.closers, e.Logs.Close, inBackground(ctx, func(ctx context.Context) { e.Report(ctx, localLedger{d.ledger}) }))
 	door, err := openFront(frontOptions{
 		Handler: e, Conf: &n.conf.CDN, Data: n.conf.Data, Domain: e.Domain, Allow: knownTo(e),
 		Plain: d.listener, Secure: d.secure, Crowd: crowd, Log: n.log,

@@ -70,6 +70,11 @@ func cdnStatusCommand() *cobra.Command {
 				t.add("on disk", fmt.Sprintf("%d entries, %v of %v", h.DiskEntries, Size(h.DiskBytes), Size(h.DiskBudget)))
 				t.add("looked up", fmt.Sprintf("%d found in memory, %d on disk, %d not", h.MemoryHits, h.DiskHits, h.Misses))
 			}
+			u := &s.Today
+			t.add("today", fmt.Sprintf("%d requests, %v to browsers, %v from the origin", u.Requests, Size(u.Bytes), Size(u.OriginBytes)))
+			t.add("hits", fmt.Sprintf("%.1f %%: %d fresh, %d stale, %d waited for others, %d still good; %d fetched, %d refused",
+				100*u.HitRatio(), u.Hits, u.Stale, u.Collapsed, u.Revalidated, u.Misses, u.Refused))
+			t.add("answers", fmt.Sprintf("%d 2xx, %d 3xx, %d 4xx, %d 5xx", u.Status[2], u.Status[3], u.Status[4], u.Status[5]))
 			if c := s.Site; c != nil {
 				state := "no"
 				if c.Public {

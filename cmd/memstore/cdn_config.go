@@ -52,6 +52,9 @@ func (l *Loaded) checkCDN(bad func(name, format string, args ...any)) {
 	if c.Slowest < 1 {
 		bad("cdn.slowest", "%v is less than 1", c.Slowest)
 	}
+	if c.LogEvery < time.Minute || c.LogEvery > time.Hour {
+		bad("cdn.log_every", "%v is not between a minute and an hour", c.LogEvery)
+	}
 	if c.TTL < 0 || c.TTL > 365*24*time.Hour {
 		bad("cdn.ttl", "%v is not between 0 and a year", c.TTL)
 	}

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 
 	"memstore.dev/memstore/auth"
+	"memstore.dev/memstore/cdn"
 	"memstore.dev/memstore/cdn/store"
 	"memstore.dev/memstore/storage"
 )
@@ -26,6 +27,7 @@ type cdnStatus struct {
 	Edge   string       `json:"edge"` // its URL, "" if there is none in the process
 	Domain string       `json:"domain"`
 	Held   *store.Stats `json:"held,omitempty"`
+	Today  cdn.Counts   `json:"today"` // of UTC, by all edges: of the site, if one was asked for
 
 	// Site is told if one was asked for.
 	Site *cdnSite `json:"site,omitempty"`
@@ -86,6 +88,12 @@ func (n *node) cdnStatus(r *http.Request) (any, error) {
 		s.Held = &held
 	}
 	p := pathOf(r.URL.Query())
+	if e := n.cdn.edge; e != nil {
+		if err := e.Tell(r.Context(), localLedger{n.cdn.ledger}); err != nil {
+			return nil, err
+		}
+	}
+	s.Today = n.cdn.ledger.today(refOf(p))
 	if p.Container == "" {
 		return s, nil
 	}

@@ -31,6 +31,7 @@ type remoteOptions struct {
 	Key    string   // that "memstore edge key add" told there
 	Domain string   // what host names of sites end with; a port is passed over
 	Name   string
+	Logs   *cdn.AccessLog // nil for none
 	Store  *store.Store
 	Log    *slog.Logger
 
@@ -51,9 +52,11 @@ func openRemote(ctx context.Context, o remoteOptions) *remoteEdge {
 	r.Edge.Origin, r.Edge.Domain, r.Edge.Live = o.Origin, hostOnly(o.Domain), r.follower.Live
 	r.Edge.Resolver = net.DefaultResolver
 	r.Edge.Judge = judgeSignature
+	r.Edge.Logs = o.Logs
 	r.follower.Edge = r.Edge
 	ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
 	r.work.Go(func() { r.follower.Run(ctx) })
+	r.work.Go(func() { r.Edge.Report(ctx, r.follower) })
 	wait, cancel := context.WithTimeout(ctx, firstSync)
 	defer cancel()
 	r.follower.Await(wait)

@@ -382,6 +382,12 @@ type CDNConfig struct {
 	// that says nothing either (X-Container-Meta-Cdn-Ttl). Edges ask again after
 	// that time only if they cannot hear of changes.
 	TTL time.Duration `yaml:"ttl" env:"CDN_TTL"`
+
+	// How long a part of an access log is, for containers that have
+	// X-Log-Retention on: a part is delivered into .CDN_ACCESS_LOGS of their
+	// account when its time is over. Parts begin at full multiples of it. From a
+	// minute to an hour.
+	LogEvery time.Duration `yaml:"log_every" env:"CDN_LOG_EVERY"`
 }
 
 // AdminConfig is the door for those who look after the server.
@@ -453,7 +459,7 @@ func Defaults() Config {
 		Tokens:    TokensConfig{Life: 24 * time.Hour},
 		Bans:      BansConfig{Limit: 15, Window: 30 * time.Minute, Length: 30 * time.Minute, Allow: "127.0.0.0/8, ::1/128"},
 		Gateway:   GatewayConfig{Listen: "127.0.0.1:8080", MaxObject: 5<<30 + 2, SlowestUpload: 100},
-		CDN:       CDNConfig{HTTP3: true, Requests: 1000, Slowest: 1 << 10, Memory: 64 << 20, Disk: 4 << 30, TTL: 72 * time.Hour},
+		CDN:       CDNConfig{HTTP3: true, Requests: 1000, Slowest: 1 << 10, Memory: 64 << 20, Disk: 4 << 30, TTL: 72 * time.Hour, LogEvery: time.Hour},
 		Swift:     SwiftConfig{Digests: "sha256, sha512", RateWait: time.Minute},
 		Disk:      DiskConfig{Cache: 64 << 20, Ballast: 256 << 20, Verify: "recent", Sync: "full", Scrub: 10 << 20},
 		FTP: FTPConfig{TLS: "passwords", Idle: 15 * time.Minute, Stalled: time.Minute,

