@@ -166,8 +166,14 @@ func (g *stage) WriteAt(p []byte, off int64) (written int, err error) {
 	if len(p) == 0 || off < 0 || off+int64(len(p)) < 0 {
 		return g.Stage.WriteAt(p, off)
 	}
+	if written, err = g.write(p, off); err == nil {
+		g.thin()
+	}
+	return written, err
+}
+
+func (g *stage) write(p []byte, off int64) (written int, err error) {
 	g.enter(off)
-	defer g.thin()
 	defer g.gate.RUnlock()
 	buf := buffers.Get().(*[bufferSize]byte)
 	defer buffers.Put(buf)
