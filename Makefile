@@ -12,7 +12,7 @@ TESTFLAGS   ?=
 LDFLAGS = -s -w -buildid=$(if $(VERSION), -X main.release=$(VERSION))
 
 .DEFAULT_GOAL := build
-.PHONY: build run setup test check lint race vuln bench bench-files bench-cdn soak interop-rclone crash powercut cdn-race fuzz clean
+.PHONY: build run setup test check lint race vuln bench bench-files bench-cdn soak interop-rclone interop-swift crash powercut cdn-race fuzz clean
 
 build: ## one static binary, bin/memstore
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/memstore ./cmd/memstore
@@ -55,6 +55,9 @@ soak: setup ## 6 GiB by each door, cut and resumed; takes room for 20 GiB and an
 
 interop-rclone: setup ## rclone's own tests of its ftp and sftp backends
 	./.ci/interop-rclone
+
+interop-swift: setup ## the tests that rclone, ncw/swift and gophercloud bring along for Swift
+	./.ci/interop-swift
 
 crash: ## hundreds of kills at random points, with an oracle of what was acknowledged
 	$(GO) run ./internal/crash kill -n $(KILLS)

@@ -64,6 +64,7 @@ func runTrips(t *testing.T, dir string) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 dir,
 		RequireExplicitExec: true,
+		Condition:           condition,
 		Setup: func(e *testscript.Env) error {
 			h := &harness{servers: map[string]*server{}}
 			e.Values[harnessKey{}] = h
