@@ -39,6 +39,11 @@ type Guard struct {
 	// before what took time to write is committed, beside whether the rules
 	// still allow it. It must be set before the Guard is used.
 	Current func(Identity) bool
+
+	// Gone, if not nil, reports whether a storage account was removed and only
+	// what is in it is still there: nobody has any right to that, but resellers to
+	// look. It must be quick, and be set before the Guard is used.
+	Gone func(account string) bool
 }
 
 var _ storage.Backend = (*Guard)(nil)
@@ -100,6 +105,9 @@ func (g *Guard) may(ctx context.Context, a act, p storage.Path) bool {
 
 // allows is may for somebody else than whom ctx acts for.
 func (g *Guard) allows(ctx context.Context, id Identity, a act, p storage.Path) bool {
+	if g.Gone != nil && g.Gone(p.Account) && !storage.ByStore(ctx) {
+		return a == read && id.Ticket == nil && (id.Role == RoleReseller || id.Role == RoleResellerReader)
+	}
 	if id.Ticket != nil {
 		return storage.ByStore(ctx) || id.Ticket.allows(a, p)
 	}

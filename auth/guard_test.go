@@ -471,3 +471,44 @@ func TestWritable(t *testing.T) {
 		}
 	}
 }
+
+// Nobody has a right to what is in an account that was removed, by any door.
+func TestGuardOfRemovedAccount(t *testing.T) {
+	b := memory.New()
+	g := NewGuard(b)
+	in := storage.Path{Account: "AUTH_ann", Container: "c"}
+	if _, err := b.Make(t.Context(), in.Parent(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Make(t.Context(), in, storage.Meta{MetaContainerRead: ".r:*,bob:boss", MetaContainerWrite: "bob:boss"}); err != nil {
+		t.Fatal(err)
+	}
+	object := in
+	object.Object = "o"
+	gone := false
+	g.Gone = func(account string) bool { return gone && account == "AUTH_ann" }
+	for name, id := range map[string]Identity{
+		"owner":    {User: "ann:boss", Account: "ann", Role: RoleAdmin},
+		"friend":   {User: "bob:boss", Account: "bob", Role: RoleAdmin},
+		"reseller": {User: "root:root", Account: "root", Role: RoleReseller},
+		"ticket":   {Ticket: &Ticket{By: "tempurl", Path: object, Write: true, Within: in}},
+	} {
+		ctx := NewContext(t.Context(), id)
+		gone = false
+		w, err := g.Create(ctx, storage.Info{Path: object})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		gone = true
+		if _, err := w.Commit(ctx, storage.Info{Path: object}, storage.Cond{}); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%s commits: %v", name, err)
+		}
+		w.Close()
+		if _, err := g.Create(ctx, storage.Info{Path: object}); !errors.Is(err, fs.ErrPermission) {
+			t.Errorf("%s writes: %v", name, err)
+		}
+		if _, err := g.Stat(ctx, in); errors.Is(err, fs.ErrPermission) != (name != "reseller") {
+			t.Errorf("%s looks: %v", name, err)
+		}
+	}
+}

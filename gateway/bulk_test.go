@@ -141,6 +141,38 @@ func addFile(t testing.TB, w *tar.Writer, h tar.Header, content io.Reader) {
 	}
 }
 
+// A file of a gigabyte that is one hole, in two kilobytes.
+func TestExtractHoles(t *testing.T) {
+	const size = 1 << 30
+	block := func(h [512]byte, name string, n int, kind byte) string {
+		copy(h[:], name)
+		copy(h[100:], "0000644\x000000000\x000000000\x00"+fmt.Sprintf("%011o\x00%011o\x00", n, 0)+"        "+string(kind))
+		copy(h[257:], "ustar\x0000")
+		sum := 0
+		for _, b := range h {
+			sum += int(b)
+		}
+		copy(h[148:], fmt.Sprintf("%06o\x00 ", sum))
+		return string(h[:])
+	}
+	pad := func(s string) string { return s + strings.Repeat("\x00", -len(s)&511) }
+	var records string
+	for _, s := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=hole", fmt.Sprint("GNU.sparse.realsize=", size)} {
+		records += fmt.Sprintf("%d %s\n", len(s)+len("00 \n"), s)
+	}
+	archive := block([512]byte{}, "x", len(records), 'x') + pad(records) +
+		block([512]byte{}, "hole", 512, '0') + pad(fmt.Sprintf("1\n%d\n0\n", size)) + strings.Repeat("\x00", 1024)
+	if h, err := tar.NewReader(strings.NewReader(archive)).Next(); err != nil || h.Size != size || h.Name != "hole" {
+		t.Fatalf("the archive is not what it should be: %+v, %v", h, err)
+	}
+	l := newLab(t)
+	l.must(201, "PUT", "/v1/AUTH_ann/c", "")
+	o := l.outcome(l.ask("ann", "PUT", "/v1/AUTH_ann/c?extract-archive=tar", archive, "Accept: application/json"))
+	if o.Created != 0 || !strings.Contains(o.Body, "unfolds") {
+		t.Errorf("the report is %+v", o)
+	}
+}
+
 func TestExtractHostile(t *testing.T) {
 	text := func(name string) func(*tar.Writer) {
 		return func(w *tar.Writer) {

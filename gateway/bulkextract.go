@@ -205,10 +205,10 @@ func (x *extraction) file(h *tar.Header, content io.Reader) error {
 	case h.Size > x.c.g.MaxObjectSize:
 		x.fail(at, name, http.StatusRequestEntityTooLarge)
 		return nil
-	case h.Typeflag == tar.TypeGNUSparse && x.bomb(h.Size):
+	case sparse(h) && x.bomb(h.Size):
 		return errBomb
 	}
-	if h.Typeflag == tar.TypeGNUSparse {
+	if sparse(h) {
 		x.unfolded += h.Size
 	}
 	failure, err := x.container(at, p.Container)
@@ -242,6 +242,19 @@ func (x *extraction) file(h *tar.Header, content io.Reader) error {
 		<-x.slots
 	})
 	return nil
+}
+
+// sparse reports whether a file has holes, which come out of next to nothing.
+func sparse(h *tar.Header) bool {
+	if h.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
 }
 
 func (x *extraction) taken(p storage.Path) bool {

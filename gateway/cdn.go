@@ -90,6 +90,14 @@ func (c *call) cdnPath() error {
 		return err
 	}
 	c.path = path
+	if c.r.Method != http.MethodDelete || truth(c.r.Header.Get("X-Remove-Cdn-Container")) { // purging changes nothing that is kept
+		if err := c.checkWritable(path); err != nil {
+			return err
+		}
+	}
+	if err := c.checkGone(path); err != nil {
+		return err
+	}
 	verbs := map[string]verb{http.MethodDelete: (*call).purgeObject}
 	switch {
 	case path.IsAccount():

@@ -87,6 +87,27 @@ func TestCDNKeepsTheOwnersList(t *testing.T) {
 	wantHeaders(t, "HEAD", l.must(204, "HEAD", pics, "").header, "X-Ttl: 0")
 }
 
+// What may not be changed, or is gone, cannot be by this API either.
+func TestCDNHeedsTheAccount(t *testing.T) {
+	l, _ := newCDNLab(t)
+	const pics = "/cdn/v1/AUTH_ann/pics"
+	l.must(201, "PUT", "/v1/AUTH_ann/pics", "")
+	l.must(201, "PUT", pics, "")
+	l.operator("AUTH_ann", metaReadOnly, "yes")
+	l.must(405, "PUT", pics, "", "X-CDN-Enabled: False")
+	l.must(405, "POST", pics, "", "X-TTL: 1000")
+	l.must(405, "DELETE", pics, "", "X-Remove-CDN-Container: true")
+	l.must(204, "DELETE", pics+"/o", "")
+	l.must(204, "HEAD", pics, "")
+	l.operator("AUTH_ann", metaReadOnly, "")
+	if a := l.ask("root", "DELETE", "/v1/AUTH_ann", ""); a.status != 204 {
+		t.Fatal(a)
+	}
+	l.must(404, "HEAD", pics, "")
+	l.must(410, "GET", "/cdn/v1/AUTH_ann", "")
+	l.must(503, "PUT", pics, "")
+}
+
 func TestCDNPurge(t *testing.T) {
 	l, told := newCDNLab(t)
 	l.must(201, "PUT", "/v1/AUTH_ann/pics", "", "X-Container-Read: .r:*")

@@ -28,7 +28,11 @@ func TestRemovedAccount(t *testing.T) {
 			t.Errorf("%s %s by %q = %d %q, want %d", tt.method, tt.target, tt.who, a.status, a.body, tt.status)
 		}
 	}
+	// Nor by way of an account that is still there.
 	l.ask("bob", "PUT", "/v1/AUTH_bob/c", "")
+	if a := l.ask("bob", "PUT", "/v1/AUTH_bob/c/o", "x"); a.status != 201 {
+		t.Fatal(a)
+	}
 	if a := l.ask("root", "COPY", "/v1/AUTH_bob/c/o", "", "Destination: c/o", "Destination-Account: AUTH_ann"); a.status == 201 {
 		t.Errorf("a copy into it = %d", a.status)
 	}

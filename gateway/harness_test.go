@@ -93,6 +93,7 @@ func newLab(t testing.TB) *lab { return newLabOver(t, memory.New()) }
 func newLabOver(t testing.TB, b storage.Backend, change ...func(*Config)) *lab {
 	guard := auth.NewGuard(b)
 	l := &lab{t: t, store: storage.New(guard), log: new(journal)}
+	guard.Gone = l.store.Gone
 	c := Config{Store: l.store, Auth: people{}, Owner: guard.Owner, Log: slog.New(slog.NewTextHandler(l.log, nil))}
 	for _, f := range change {
 		f(&c)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"maps"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +18,67 @@ const MetaDeleted = "X-Account-Sysmeta-Deleted"
 // condemned is the account whose containers are named as the accounts that are
 // to be reaped, so that a restart forgets none. Nobody but the Store reaches it.
 const condemned = "AUTH_.condemned"
+
+// accounts are a set that is looked at much more often than it changes.
+type accounts struct {
+	mu  sync.Mutex // held to change it
+	set atomic.Pointer[map[string]bool]
+}
+
+func (a *accounts) has(name string) bool {
+	set := a.set.Load()
+	return set != nil && (*set)[name]
+}
+
+func (a *accounts) put(name string, is bool) {
+	if a.has(name) == is {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	next := make(map[string]bool)
+	if old := a.set.Load(); old != nil {
+		maps.Copy(next, *old)
+	}
+	if next[name] = true; !is {
+		delete(next, name)
+	}
+	a.set.Store(&next)
+}
+
+// Gone reports whether an account is condemned and not reaped yet, for guards:
+// nobody is to have what is in it any more. It is quick. A Store that is new
+// over a Backend with such accounts learns of them by Reap, or by Condemned.
+func (s *Store) Gone(account string) bool { return s.gone.has(account) }
+
+// Condemned looks for the accounts that were condemned and not reaped, before
+// the doors open.
+func (s *Store) Condemned(ctx context.Context) error {
+	own := ownEyes(ctx)
+	for entry, err := range s.b.List(own, Path{Account: condemned}, Query{}) {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil {
+			_, err = s.marked(own, Path{Account: entry.Path.Container})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// marked reports whether an account has the mark of those that are condemned.
+func (s *Store) marked(own context.Context, p Path) (bool, error) {
+	in, err := s.b.Stat(own, p)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, Wrap("reap", p, err)
+	}
+	is := in.Meta[MetaDeleted] != ""
+	s.gone.put(p.Account, is)
+	return is, nil
+}
 
 // Condemn removes an account and all that is in it, of which only the account
 // is gone at once: it is marked, and Reap, sooner or later, removes what is in
@@ -33,7 +96,11 @@ func (s *Store) Condemn(ctx context.Context, p Path) error {
 			return Wrap("remove", p, err)
 		}
 	}
-	return s.Merge(own, p, Meta{MetaDeleted: strconv.FormatInt(time.Now().Unix(), 10)})
+	if err := s.Merge(own, p, Meta{MetaDeleted: strconv.FormatInt(time.Now().Unix(), 10)}); err != nil {
+		return err
+	}
+	s.gone.put(p.Account, true)
+	return nil
 }
 
 // Reap removes what is in accounts that are condemned, and then these, and
@@ -64,12 +131,8 @@ func (s *Store) Reap(ctx context.Context) (int, error) {
 
 // reap empties one account and removes it.
 func (s *Store) reap(ctx context.Context, p Path) error {
-	in, err := s.b.Stat(ctx, p)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && in.Meta[MetaDeleted] == "" {
-		return nil // it was reaped before somebody could say so, or was never marked
-	}
-	if err != nil {
-		return Wrap("reap", p, err)
+	if is, err := s.marked(ctx, p); err != nil || !is {
+		return err // or it was reaped before somebody could say so, or was never marked
 	}
 	for container, err := range s.b.List(ctx, p, Query{}) {
 		if err != nil {
@@ -82,7 +145,11 @@ func (s *Store) reap(ctx context.Context, p Path) error {
 			return err
 		}
 	}
-	return s.removeOwn(ctx, p)
+	if err := s.removeOwn(ctx, p); err != nil {
+		return err
+	}
+	s.gone.put(p.Account, false)
+	return nil
 }
 
 // reapers is how many objects are removed at once, so that they share what makes

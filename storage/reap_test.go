@@ -78,3 +78,36 @@ func TestReap(t *testing.T) {
 		t.Errorf("Reap again = %d, %v", n, err)
 	}
 }
+
+// A Store says of which accounts nothing is to be had any more, also after a
+// restart, until they are reaped.
+func TestGone(t *testing.T) {
+	ctx := t.Context()
+	b := memory.New()
+	s := storage.New(b)
+	for _, name := range []string{"AUTH_ann", "AUTH_bob"} {
+		if _, err := s.Make(ctx, storage.Path{Account: name, Container: "c"}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantGone := func(when string, s *storage.Store, ann bool) {
+		t.Helper()
+		if s.Gone("AUTH_ann") != ann || s.Gone("AUTH_bob") {
+			t.Errorf("%s: ann's is gone: %v, bob's: %v", when, s.Gone("AUTH_ann"), s.Gone("AUTH_bob"))
+		}
+	}
+	wantGone("before", s, false)
+	if err := s.Condemn(ctx, storage.Path{Account: "AUTH_ann"}); err != nil {
+		t.Fatal(err)
+	}
+	wantGone("condemned", s, true)
+	s = storage.New(b)
+	if err := s.Condemned(ctx); err != nil {
+		t.Fatal(err)
+	}
+	wantGone("after a restart", s, true)
+	if _, err := s.Reap(ctx); err != nil {
+		t.Fatal(err)
+	}
+	wantGone("reaped", s, false)
+}

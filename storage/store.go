@@ -28,6 +28,7 @@ type Store struct {
 
 	live      stagings
 	manifests manifests
+	gone      accounts // that are condemned
 }
 
 // New returns the Store over b.

@@ -45,6 +45,9 @@ func (s *sites) Site(ctx context.Context, ref cdn.Ref) (cdn.Site, error) {
 			return cdn.Site{}, fs.ErrNotExist
 		}
 	}
+	if s.store.Gone(account) {
+		return cdn.Site{}, fs.ErrNotExist
+	}
 	ctx = own(ctx)
 	p := storage.Path{Account: account, Container: ref.Container}
 	in, err := s.store.Stat(ctx, p)

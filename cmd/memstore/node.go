@@ -110,6 +110,10 @@ func start(ctx context.Context, l *Loaded, log *slog.Logger) (n *node, err error
 	guard := auth.NewGuard(cellar)
 	guard.Current = func(id auth.Identity) bool { return id.User == clerk || n.realm.Current(id) }
 	n.store = storage.New(guard)
+	guard.Gone = n.store.Gone
+	if err := n.store.Condemned(ctx); err != nil {
+		return n, err
+	}
 	n.work.Go(func() { n.sweep(work) })
 	return n, n.openDoors(work, guard, control)
 }

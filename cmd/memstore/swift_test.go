@@ -1,11 +1,34 @@
 package main
 
 import (
+	"context"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
 
 	"memstore.dev/memstore/gateway"
+	"memstore.dev/memstore/storage"
+	"memstore.dev/memstore/storage/memory"
 )
+
+// The edge in this process asks by a name that the DNS does not know.
+func TestHostsLetTheEdgeIn(t *testing.T) {
+	c := Defaults()
+	c.Swift.Domains, c.Swift.Aliases = "store.example.com", true
+	var g gateway.Config
+	c.fillSwift(&g, func(name, text string, _ ...any) { t.Error(name, text) })
+	g.Store = storage.New(memory.New())
+	g.Hosts.Resolve = func(_ context.Context, host string) (string, error) {
+		t.Errorf("the DNS is asked for %s", host)
+		return "", nil
+	}
+	w := httptest.NewRecorder()
+	gateway.New(g).ServeHTTP(w, httptest.NewRequest("GET", "http://memstore/info", nil))
+	if w.Code != http.StatusOK {
+		t.Errorf("the edge is told %d %s", w.Code, w.Body)
+	}
+}
 
 func TestFillSwift(t *testing.T) {
 	for _, tt := range []struct {
