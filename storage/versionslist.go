@@ -82,7 +82,7 @@ func (s *Store) currents(ctx context.Context, p Path, q VersionQuery) ([]Version
 	add := func(in Info) error {
 		id := in.VersionID()
 		in, err := listed(in)
-		list = append(list, Version{Info: in, ID: id, Latest: true})
+		list = append(list, Version{Info: in, ID: id, Latest: !in.Subdir})
 		return err
 	}
 	if at, ok := parseVersionID(q.MarkerID); ok && q.Marker != "" {
