@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -90,8 +91,17 @@ func flagError(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%s has no flag %s%s", cmd.CommandPath(), name, meant(name, names))
 }
 
+// alsoCalled is what other programs call our commands.
+var alsoCalled = map[string]string{
+	"remove": "rm", "delete": "rm", "del": "rm", "ls": "list", "show": "list", "create": "add", "new": "add",
+	"password": "passwd", "modify": "set", "unban": "lift", "start": "serve", "check": "fsck", "status": "health",
+}
+
 // meant ends a sentence about a name that is none with the one most like it.
 func meant(name string, names []string) string {
+	if other := alsoCalled[name]; slices.Contains(names, other) {
+		return fmt.Sprintf("; did you mean %s?", other)
+	}
 	best, least := "", max(2, len(name)/3)+1
 	for _, n := range names {
 		d := distance(name, n)

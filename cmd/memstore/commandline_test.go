@@ -41,6 +41,7 @@ func TestSlips(t *testing.T) {
 	for line, want := range map[string]string{
 		"sevre":                                 `memstore has no command "sevre"; did you mean serve?`,
 		"user ad ann:x":                         `memstore user has no command "ad"; did you mean add?`,
+		"user remove ann:x":                     `memstore user has no command "remove"; did you mean rm?`,
 		"user frobnicate":                       `memstore user has no command "frobnicate"` + "\nSee \"memstore user --help\".",
 		"help nosuch":                           `memstore has no command "nosuch"`,
 		"help user nosuch":                      `memstore user has no command "nosuch"`,

@@ -1,5 +1,5 @@
 // Memstore is an object store in one binary: it keeps objects on its own disk
-// and speaks the OpenStack Swift API, SFTP and FTP.
+// and speaks the OpenStack Swift API, SFTP and FTP, with a CDN for what is public.
 //
 // This package joins the parts. It is the only place that knows them all:
 // what keeps the bytes, the guard around it, the Store over both, the doors,
@@ -70,7 +70,8 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "memstore",
 		Short: "An object store that speaks the OpenStack Swift API",
-		Long: `Memstore keeps objects on its own disk and speaks the OpenStack Swift API.
+		Long: `Memstore keeps objects on its own disk. It speaks the OpenStack Swift API, SFTP
+and FTP, and serves to browsers what is public.
 
 "memstore serve" starts it, with nothing to configure first.
 

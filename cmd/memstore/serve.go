@@ -71,6 +71,7 @@ func serve(ctx context.Context, l *Loaded, examples bool, again func() (*Loaded,
 		return err
 	}
 	w := n.welcome(examples)
+	w.Program = programName()
 	if err := w.print(stdout); err != nil {
 		log.Warn("welcome not printed", "error", err)
 	}

@@ -1,14 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
 	"strings"
 )
 
 // A welcome is what serve says once its doors are open.
 type welcome struct {
 	Version  string
+	Program  string // how a shell finds this program; "" is "memstore"
 	Data     string
 	Created  bool // nothing was ever kept in the data directory
 	Examples bool // commands to paste are wanted
@@ -54,15 +58,16 @@ func (m welcome) print(w io.Writer) error {
 	if m.Admin != "" {
 		fmt.Fprintf(&b, "  admin        %s/metrics\n", m.Admin)
 	}
-	data := quote(m.Data)
+	self, data := cmp.Or(m.Program, "memstore"), quote(m.Data)
 	switch {
 	case m.User == "":
-		fmt.Fprintf(&b, "\nThere are no users yet: memstore user add --data %s --admin ACCOUNT:USER\n", data)
+		fmt.Fprintf(&b, "\nThere are no users yet: %s user add --data %s --admin ACCOUNT:USER\n", self, data)
 	case !m.Examples:
-		fmt.Fprintf(&b, "  new password memstore user passwd --data %s %s\n", data, quote(m.User))
+		fmt.Fprintf(&b, "  new password %s user passwd --data %s %s\n", self, data, quote(m.User))
+		b.WriteString("  to try it    start it with --examples, which prints commands to paste\n")
 	default:
-		fmt.Fprintf(&b, "  new password memstore user passwd --data %s %s\n", data, quote(m.User))
-		fmt.Fprintf(&b, "  another user memstore user add --data %s --admin ACCOUNT:USER\n", data)
+		fmt.Fprintf(&b, "  new password %s user passwd --data %s %s\n", self, data, quote(m.User))
+		fmt.Fprintf(&b, "  another user %s user add --data %s --admin ACCOUNT:USER\n", self, data)
 		if m.Gateway == "" {
 			break
 		}
@@ -128,6 +133,19 @@ func (m welcome) trials() []trial {
 	last := &trials[len(trials)-1]
 	last.lines = append(last.lines, "rm memstore-demo.txt")
 	return trials
+}
+
+// programName is what to type to run this program again: its name where a shell
+// finds it by that, else the path that was typed this time.
+func programName() string {
+	if found, err := exec.LookPath("memstore"); err == nil {
+		theirs, err1 := os.Stat(found)
+		ours, err2 := os.Stat("/proc/self/exe")
+		if err1 == nil && err2 == nil && os.SameFile(theirs, ours) {
+			return "memstore"
+		}
+	}
+	return quote(os.Args[0])
 }
 
 // quote makes s one word for a shell.
