@@ -16,6 +16,7 @@ import (
 	"memstore.dev/memstore/gateway"
 	"memstore.dev/memstore/internal/peer"
 	"memstore.dev/memstore/storage"
+	"memstore.dev/memstore/storage/crypt"
 	"memstore.dev/memstore/storage/memory"
 )
 
@@ -29,17 +30,23 @@ import (
 var record = flag.Bool("record", false, "record what Swift answers to the differential scripts")
 
 // TestRecorded holds the gateway against what Swift answered when that was
-// recorded.
+// recorded, also when what it keeps is encrypted.
 func TestRecorded(t *testing.T) {
-	recordings := &side{name: "recorded"}
-	putScripts(t, startOurs(t), recordings, func(t *testing.T, s *script) func(*testCase, time.Time) *answer {
-		answers := readRecording(t, s)
-		return func(c *testCase, _ time.Time) *answer {
-			a := answers[0]
-			answers = answers[1:]
-			return a
-		}
-	})
+	for name, b := range map[string]storage.Backend{
+		"plain": memory.New(), "encrypted": crypt.New(memory.New(), crypt.NewKeys(), true),
+	} {
+		t.Run(name, func(t *testing.T) {
+			recordings := &side{name: "recorded"}
+			putScripts(t, startOurs(t, b), recordings, func(t *testing.T, s *script) func(*testCase, time.Time) *answer {
+				answers := readRecording(t, s)
+				return func(c *testCase, _ time.Time) *answer {
+					a := answers[0]
+					answers = answers[1:]
+					return a
+				}
+			})
+		})
+	}
 }
 
 // TestDifferential holds the gateway, and the recordings, against a Swift.
@@ -48,7 +55,7 @@ func TestDifferential(t *testing.T) {
 		t.Skip("starts a Swift")
 	}
 	swift := startSwift(t)
-	putScripts(t, startOurs(t), swift, func(t *testing.T, s *script) func(*testCase, time.Time) *answer {
+	putScripts(t, startOurs(t, memory.New()), swift, func(t *testing.T, s *script) func(*testCase, time.Time) *answer {
 		var text strings.Builder
 		t.Cleanup(func() {
 			name := recording(s)
@@ -118,14 +125,14 @@ func putScripts(t *testing.T, ours, theirs *side, open func(*testing.T, *script)
 	}
 }
 
-// startOurs starts the gateway, as it stands in the product, over memory.
-func startOurs(t *testing.T) *side {
+// startOurs starts the gateway, as it stands in the product, over a backend.
+func startOurs(t *testing.T, b storage.Backend) *side {
 	realm, err := auth.Open(t.Context(), filepath.Join(t.TempDir(), "control.db"), auth.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { realm.Close() })
-	guard := auth.NewGuard(memory.New())
+	guard := auth.NewGuard(b)
 	store := storage.New(guard)
 	ours := &side{name: "ours", vars: map[string]string{}}
 	roles := map[peer.User]auth.Role{

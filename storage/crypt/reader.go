@@ -8,7 +8,27 @@ import (
 
 const bufferSize = 256 << 10
 
-var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+var buffers = sync.Pool{New: func() any { b := make([]byte, bufferSize); return &b }}
+
+// smallBuffer is the size up to which a buffer is made for the occasion: the
+// pool's are large, and new ones must be cleared.
+const smallBuffer = 16 << 10
+
+// takeBuffer returns a buffer for so many bytes or, if that is less, for as many
+// as are turned at a time.
+func takeBuffer(size int) *[]byte {
+	if size <= smallBuffer {
+		b := make([]byte, size)
+		return &b
+	}
+	return buffers.Get().(*[]byte)
+}
+
+func giveBuffer(b *[]byte) {
+	if len(*b) == bufferSize {
+		buffers.Put(b)
+	}
+}
 
 // newReader returns a reader that decrypts what rc reads, which begins at start
 // within the object. It can do what rc can.
@@ -43,12 +63,12 @@ func (r *reader) Read(p []byte) (int, error) {
 
 // WriteTo writes the rest, in large pieces.
 func (r *reader) WriteTo(w io.Writer) (written int64, err error) {
-	buf := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buf)
+	buf := takeBuffer(bufferSize)
+	defer giveBuffer(buf)
 	for {
-		n, err := r.Read(buf[:])
+		n, err := r.Read(*buf)
 		if n > 0 {
-			m, werr := w.Write(buf[:n])
+			m, werr := w.Write((*buf)[:n])
 			written += int64(m)
 			if werr != nil {
 				return written, werr

@@ -175,10 +175,10 @@ func (g *stage) WriteAt(p []byte, off int64) (written int, err error) {
 func (g *stage) write(p []byte, off int64) (written int, err error) {
 	g.enter(off)
 	defer g.gate.RUnlock()
-	buf := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buf)
+	buf := takeBuffer(len(p))
+	defer giveBuffer(buf)
 	for {
-		part := buf[:min(len(p)-written, bufferSize)]
+		part := (*buf)[:min(len(p)-written, len(*buf))]
 		at := off + int64(written)
 		before, key := g.claim(at, at+int64(len(part)))
 		copy(part, p[written:])
@@ -413,10 +413,10 @@ func (g *stage) again(from, to int64) error {
 	defer g.mu.Unlock()
 	g.counters = append(g.counters, newCounter())
 	counter := len(g.counters) - 1
-	buf := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buf)
+	buf := takeBuffer(bufferSize)
+	defer giveBuffer(buf)
 	for from < to {
-		part := buf[:min(to-from, bufferSize)]
+		part := (*buf)[:min(to-from, bufferSize)]
 		n, err := g.Stage.ReadAt(part, from)
 		if n < len(part) {
 			return fmt.Errorf("read back: %w", err)

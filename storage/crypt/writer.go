@@ -34,10 +34,10 @@ func (w *writer) Write(p []byte) (written int, err error) {
 	if w.err != nil {
 		return 0, w.err
 	}
-	buf := buffers.Get().(*[bufferSize]byte)
-	defer buffers.Put(buf)
+	buf := takeBuffer(len(p))
+	defer giveBuffer(buf)
 	for {
-		part := buf[:min(len(p)-written, bufferSize)]
+		part := (*buf)[:min(len(p)-written, len(*buf))]
 		w.key.XORKeyStream(part, p[written:][:len(part)])
 		n, err := w.Writer.Write(part)
 		written += n
