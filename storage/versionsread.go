@@ -96,39 +96,40 @@ func hiddenEyes(ctx context.Context) context.Context {
 	return ctx
 }
 
-// lookVersion finds one version of p: where it is, and how it is stored.
-func (s *Store) lookVersion(ctx context.Context, p Path, id string) (from Path, in Info, err error) {
+// lookVersion looks for one version of p where it may be. Most are found at the
+// first look, and the current one at the second.
+func (s *Store) lookVersion(ctx context.Context, p Path, id string, look func(context.Context, Path) (Info, error)) (Info, error) {
 	place, at, err := s.versionAt(ctx, p, id)
 	if err != nil {
-		return Path{}, Info{}, err
+		return Info{}, err
+	}
+	if ctx.Value(vouchedKey{}) != nil {
+		if _, err := s.b.Stat(ctx, p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return Info{}, err
+		}
 	}
 	for range 2 { // it may go from the one place to the other meanwhile
-		in, err = s.b.Stat(ctx, p)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return Path{}, Info{}, err
-		}
-		current := err == nil && in.isVersion(at)
-		if place == p {
-			if !current {
-				return Path{}, Info{}, fs.ErrNotExist
+		if place != p {
+			// First, for also the current version takes the right to see the others.
+			in, err := look(hiddenEyes(ctx), place)
+			if !errors.Is(err, fs.ErrNotExist) {
+				in.Path = p
+				return in, err
 			}
-			return p, in, nil
 		}
-		// Also for the current version it takes the right to see the others.
-		was, err := s.b.Stat(hiddenEyes(ctx), place)
-		switch {
-		case err == nil:
-			return place, was, nil
-		case !errors.Is(err, fs.ErrNotExist):
-			return Path{}, Info{}, err
-		case current:
-			return p, in, nil
+		in, err := look(ctx, p)
+		found := err == nil || errors.Is(err, ErrRange)
+		if found && in.isVersion(at) || !found && !errors.Is(err, fs.ErrNotExist) {
+			return in, err
+		}
+		if place == p {
+			break
 		}
 		if err := s.settle(ctx, p); err != nil {
-			return Path{}, Info{}, err
+			return Info{}, err
 		}
 	}
-	return Path{}, Info{}, fs.ErrNotExist
+	return Info{}, fs.ErrNotExist
 }
 
 // settle makes a version of p if its time has come but it is there yet.
@@ -159,12 +160,11 @@ func (s *Store) settle(ctx context.Context, p Path) error {
 
 // statVersion describes one version of p as it is stored.
 func (s *Store) statVersion(ctx context.Context, p Path, id string) (Info, error) {
-	_, in, err := s.lookVersion(ctx, p, id)
-	if err != nil {
-		return Info{}, err
+	in, err := s.lookVersion(ctx, p, id, s.b.Stat)
+	if err == nil {
+		err = marked(&in, id)
 	}
-	in.Path = p
-	return in, marked(&in, id)
+	return in, err
 }
 
 // marked is what there is to say instead of an object if in is a marker.
@@ -176,28 +176,22 @@ func marked(in *Info, id string) error {
 }
 
 // openVersion opens one version of p as it is stored.
-func (s *Store) openVersion(ctx context.Context, p Path, id string, r Range) (io.ReadCloser, Info, error) {
-	for range maxTries {
-		from, want, err := s.lookVersion(ctx, p, id)
-		if err == nil {
-			err = marked(&want, id)
+func (s *Store) openVersion(ctx context.Context, p Path, id string, r Range) (rc io.ReadCloser, in Info, err error) {
+	in, err = s.lookVersion(ctx, p, id, func(ctx context.Context, at Path) (in Info, err error) {
+		if rc != nil { // what was found at the first look is another version
+			rc.Close()
 		}
-		if err != nil {
-			return nil, Info{}, err
+		rc, in, err = s.b.Open(ctx, at, r)
+		return in, err
+	})
+	if err == nil || errors.Is(err, ErrRange) {
+		if is := marked(&in, id); is != nil {
+			err = is
 		}
-		with := ctx
-		if from != p {
-			with = hiddenEyes(ctx)
-		}
-		rc, in, err := s.b.Open(with, from, r)
-		if errors.Is(err, fs.ErrNotExist) || (err == nil || errors.Is(err, ErrRange)) && !in.Created.Equal(want.Created) {
-			if rc != nil { // another took its place since we looked
-				rc.Close()
-			}
-			continue
-		}
-		in.Path = p
-		return rc, in, err
 	}
-	return nil, Info{}, ErrUnavailable
+	if err != nil && rc != nil {
+		rc.Close()
+		rc = nil
+	}
+	return rc, in, err
 }
