@@ -129,3 +129,20 @@ func FuzzManifest(f *testing.F) {
 		}
 	})
 }
+
+// Segments of a byte each, in the manifest, are counted before they cost memory.
+func TestManifestOfManyBytes(t *testing.T) {
+	l := newLab(t)
+	l.must(201, "PUT", "/v1/AUTH_ann/c", "")
+	l.must(201, "PUT", "/v1/AUTH_ann/c/s", "x")
+	of := func(n int) string {
+		return `[{"path": "/c/s"}` + strings.Repeat(`,{"data":"YQ=="}`, n-1) + "]"
+	}
+	l.must(201, "PUT", "/v1/AUTH_ann/c/many?multipart-manifest=put", of(maxManifestItems))
+	if a := l.ask("ann", "PUT", "/v1/AUTH_ann/c/more?multipart-manifest=put", of(maxManifestItems+1)); a.status != 413 {
+		t.Errorf("one more = %d %q", a.status, a.body)
+	}
+	if got := l.must(200, "GET", "/v1/AUTH_ann/c/many", "").body; got != "x"+strings.Repeat("a", maxManifestItems-1) {
+		t.Errorf("%d bytes came", len(got))
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +25,12 @@ type wanted struct {
 	part *span
 }
 
+// maxManifestItems is how many segments a manifest may have, with those whose
+// bytes stand in it. A text of the largest size could name half a million of one
+// byte, for which everybody who reads the object would need a hundred megabytes of
+// our memory.
+const maxManifestItems = 10 * storage.MaxSegments
+
 // parseManifest reads the manifest that a client puts at a path. All that is
 // wrong with it is told at once, in Swift's words.
 func parseManifest(text []byte, at storage.Path) ([]wanted, error) {
@@ -34,6 +41,12 @@ func parseManifest(text []byte, at storage.Path) ([]wanted, error) {
 	}
 	if json.Unmarshal(text, &items) != nil || items == nil {
 		return nil, &refusal{status: 400, text: "Manifest must be a list.\n"}
+	}
+	if len(items) > maxManifestItems {
+		return nil, &refusal{
+			status: http.StatusRequestEntityTooLarge,
+			text:   fmt.Sprintf("Number of segments must be <= %d", maxManifestItems),
+		}
 	}
 	var wrong strings.Builder
 	list := make([]wanted, len(items))
