@@ -12,7 +12,7 @@ TESTFLAGS   ?=
 LDFLAGS = -s -w -buildid=$(if $(VERSION), -X main.release=$(VERSION))
 
 .DEFAULT_GOAL := build
-.PHONY: build run setup test check lint race vuln bench bench-files bench-cdn soak interop-rclone interop-swift crash powercut cdn-race fuzz clean
+.PHONY: build run setup test check lint race vuln bench bench-files bench-cdn soak interop-rclone interop-swift crash powercut cdn-race cdn-crash fuzz clean
 
 build: ## one static binary, bin/memstore
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/memstore ./cmd/memstore
@@ -70,6 +70,9 @@ powercut: ## the file system cut off in full flight; needs root
 
 cdn-race: setup ## writers by all doors and readers at two edges, for a minute
 	$(GO) test ./cmd/memstore -run TestCDNRace -cdn-race 1m -v
+
+cdn-crash: setup ## the edge killed 20 times while it fills, and every byte of what it then has compared
+	$(GO) test ./cmd/memstore -run TestEdgeOutlivesKills -cdn-kills 20 -count=1 -v
 
 fuzz: ## every fuzz test for FUZZTIME
 	@set -e; for dir in $$($(GO) list -f '{{.Dir}}' ./...); do \
