@@ -26,7 +26,9 @@ func (c *call) getAccount() error {
 	if err != nil {
 		return err
 	}
-	c.describeAccount(&in, there)
+	if err := c.describeAccount(&in, there); err != nil {
+		return err
+	}
 	return c.list(&in, f, l, there)
 }
 
@@ -41,7 +43,9 @@ func (c *call) headAccount() error {
 	if err != nil {
 		return err
 	}
-	c.describeAccount(&in, there)
+	if err := c.describeAccount(&in, there); err != nil {
+		return err
+	}
 	c.set("Content-Type", f.contentType)
 	if f.negotiated {
 		c.set("Vary", "Accept")
@@ -77,7 +81,7 @@ func (c *call) checkAccountName() error {
 	return nil
 }
 
-func (c *call) describeAccount(in *storage.Info, there bool) {
+func (c *call) describeAccount(in *storage.Info, there bool) error {
 	containers := strconv.FormatInt(in.Containers, 10)
 	objects := strconv.FormatInt(in.Objects, 10)
 	bytes := strconv.FormatInt(in.Size, 10)
@@ -87,16 +91,11 @@ func (c *call) describeAccount(in *storage.Info, there bool) {
 	c.set("X-Timestamp", timestamp(in.Created))
 	if !there {
 		c.set("X-Put-Timestamp", timestamp(in.Created))
-		return
-	}
-	if in.Containers > 0 {
-		policy := http.CanonicalHeaderKey("X-Account-Storage-Policy-" + c.g.Policy)
-		c.set(policy+"-Container-Count", containers)
-		c.set(policy+"-Object-Count", objects)
-		c.set(policy+"-Bytes-Used", bytes)
+		return nil
 	}
 	c.w.Header()["Accept-Ranges"] = acceptRanges
 	c.tell(accounts, in.Meta)
+	return c.tellPolicies(in)
 }
 
 // putAccount makes an account; resellers only, which the guard sees to.

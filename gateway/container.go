@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"memstore.dev/memstore/auth"
 	"memstore.dev/memstore/storage"
@@ -63,7 +62,7 @@ func (c *call) describeContainer(in *storage.Info) {
 	c.describeVersioning(in.Meta)
 	c.set("Last-Modified", httpDate(in.ModTime))
 	c.w.Header()["Accept-Ranges"] = acceptRanges
-	c.set("X-Storage-Policy", c.g.Policy)
+	c.set("X-Storage-Policy", c.g.policyOf(in.Meta))
 }
 
 // putContainer makes a container, or changes the metadata of one.
@@ -72,8 +71,9 @@ func (c *call) putContainer() error {
 	if err != nil {
 		return c.unlessForbidden(err)
 	}
-	if v := c.r.Header.Get("X-Storage-Policy"); v != "" && !strings.EqualFold(v, c.g.Policy) {
-		return c.unlessForbidden(badRequest("Invalid X-Storage-Policy '" + v + "'"))
+	changes := len(m) > 0
+	if m, err = c.choosePolicy(m); err != nil {
+		return c.unlessForbidden(err)
 	}
 	if n := len(c.path.Container); n > storage.MaxContainerName {
 		return c.unlessForbidden(&refusal{status: http.StatusBadRequest,
@@ -86,7 +86,7 @@ func (c *call) putContainer() error {
 	if created {
 		return c.done(http.StatusCreated)
 	}
-	if len(m) == 0 { // else Make has changed it
+	if !changes { // else Make has changed it
 		if err := c.g.Store.Merge(c.ctx, c.path, nil); err != nil { // Last-Modified is the last PUT or POST
 			return err
 		}

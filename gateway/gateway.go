@@ -94,9 +94,9 @@ type Config struct {
 	// Edges, if not nil, answers the edges on other machines, below /edge/v1/.
 	Edges http.Handler
 
-	// Policy is what the one storage policy is called; "Policy-0", as Swift calls
-	// the one it has when none is configured, if empty.
-	Policy string
+	// Policies are the names of the storage policies, the default first. If there
+	// are none it is "Policy-0", as Swift has it when none is configured.
+	Policies []string
 
 	// ReadOnly refuses every change, of whomever, except in accounts of which the
 	// operator has said otherwise; but ReadOnlyDeletes lets them delete.
@@ -160,8 +160,8 @@ func New(c Config) http.Handler {
 	if c.UploadRate == 0 {
 		c.UploadRate = defaultUploadRate
 	}
-	if c.Policy == "" {
-		c.Policy = defaultPolicy
+	if len(c.Policies) == 0 {
+		c.Policies = []string{defaultPolicy}
 	}
 	if len(c.Digests) == 0 {
 		c.Digests = DefaultDigests

@@ -94,7 +94,7 @@ func capabilities(c *Config) string {
 		"swift": is{
 			"version":                   "2.30.1",
 			"strict_cors_mode":          true,
-			"policies":                  []is{{"name": c.Policy, "aliases": c.Policy, "default": true}},
+			"policies":                  policyList(c.Policies),
 			"allow_account_management":  true,
 			"account_autocreate":        true,
 			"max_file_size":             c.MaxObjectSize,

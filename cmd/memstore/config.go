@@ -156,9 +156,10 @@ type SwiftConfig struct {
 	// "sha256" and "sha512". sha1 is for clients that know no other.
 	Digests string `yaml:"digests" env:"SWIFT_DIGESTS"`
 
-	// What the storage policy is called, of which there is one. Empty is
-	// "Policy-0".
-	Policy string `yaml:"policy" env:"SWIFT_POLICY"`
+	// What the storage policies are called, with commas between them, the default
+	// first. A container is made under one and keeps it; all objects are kept
+	// alike. Empty is "Policy-0" alone.
+	Policies string `yaml:"policies" env:"SWIFT_POLICIES"`
 
 	// Whether every change is refused, of whomever.
 	ReadOnly bool `yaml:"read_only" env:"SWIFT_READ_ONLY"`

@@ -21,9 +21,14 @@ func (c *Config) fillSwift(g *gateway.Config, bad func(name, format string, args
 			bad("swift.digests", "%q is none of sha1, sha256, sha512", digest)
 		}
 	}
-	g.Policy, g.ReadOnly, g.CrossDomain, g.InfoKey = s.Policy, s.ReadOnly, s.CrossDomain, string(s.InfoKey)
-	if strings.ContainsAny(s.Policy, " ,:\r\n\t") {
-		bad("swift.policy", "%q is to be part of a header's name: letters, digits and hyphens", s.Policy)
+	g.Policies, g.ReadOnly, g.CrossDomain, g.InfoKey = list(s.Policies), s.ReadOnly, s.CrossDomain, string(s.InfoKey)
+	for i, name := range g.Policies {
+		if !policyName.MatchString(name) {
+			bad("swift.policies", "%q is to be part of a header's name: letters, digits and hyphens", name)
+		}
+		if slices.ContainsFunc(g.Policies[:i], func(other string) bool { return strings.EqualFold(name, other) }) {
+			bad("swift.policies", "%q is there twice", name)
+		}
 	}
 	g.SyncHosts = list(s.SyncHosts)
 	if domains := list(s.Domains); len(domains) > 0 {
@@ -58,6 +63,9 @@ func (c *Config) fillSwift(g *gateway.Config, bad func(name, format string, args
 		}
 	}
 }
+
+// policyName is what a storage policy may be called.
+var policyName = regexp.MustCompile(`^[0-9A-Za-z-]+$`)
 
 // list parts what has commas between.
 func list(s string) []string {

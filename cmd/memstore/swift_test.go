@@ -37,7 +37,9 @@ func TestFillSwift(t *testing.T) {
 	}{
 		{func(*SwiftConfig) {}, ""},
 		{func(s *SwiftConfig) { s.Digests = "sha1, md5" }, "swift.digests"},
-		{func(s *SwiftConfig) { s.Policy = "two words" }, "swift.policy"},
+		{func(s *SwiftConfig) { s.Policies = "gold, two words" }, "swift.policies"},
+		{func(s *SwiftConfig) { s.Policies = "gold, Gold" }, "swift.policies"},
+		{func(s *SwiftConfig) { s.Policies = "gold, silver" }, ""},
 		{func(s *SwiftConfig) { s.Aliases = true }, "swift.aliases"},
 		{func(s *SwiftConfig) { s.Domains, s.Aliases = "store.example.com", true }, ""},
 		{func(s *SwiftConfig) { s.ObjectRates = "100=10, 50=20" }, "swift.object_rates"},
