@@ -71,6 +71,8 @@ var house = map[string]room{
 		"a client meets our door, and those of others, by the protocol alone"},
 	"internal/bench/files": {[]string{"*"}, []string{"*"},
 		"a tool beside the product, which measures its doors for files"},
+	"internal/bench/edge": {[]string{"*"}, []string{"*"},
+		"a tool beside the product, which measures its edge"},
 	"internal/bench": {[]string{"*"}, []string{"*"},
 		"a tool beside the product, which measures it"},
 	"internal/crash": {[]string{"*"}, []string{"*"},
