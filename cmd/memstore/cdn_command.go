@@ -66,8 +66,8 @@ func cdnStatusCommand() *cobra.Command {
 				t.add("edge", s.Edge)
 			}
 			if h := s.Held; h != nil {
-				t.add("in memory", fmt.Sprintf("%d entries, %v of %v", h.MemoryEntries, Size(h.MemoryBytes), Size(h.MemoryBudget)))
-				t.add("on disk", fmt.Sprintf("%d entries, %v of %v", h.DiskEntries, Size(h.DiskBytes), Size(h.DiskBudget)))
+				t.add("in memory", fmt.Sprintf("%d entries, %s of %s", h.MemoryEntries, Size(h.MemoryBytes).Round(), Size(h.MemoryBudget).Round()))
+				t.add("on disk", fmt.Sprintf("%d entries, %s of %s", h.DiskEntries, Size(h.DiskBytes).Round(), Size(h.DiskBudget).Round()))
 				t.add("looked up", fmt.Sprintf("%d found in memory, %d on disk, %d not", h.MemoryHits, h.DiskHits, h.Misses))
 			}
 			u := &s.Today

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,14 +66,17 @@ func makeData(dir string) (created bool, err error) {
 }
 
 // checkReserve refuses to keep free more than there is: every upload would be
-// turned away.
-func checkReserve(l *Loaded) error {
+// turned away. That they are so for now it says in the log.
+func checkReserve(l *Loaded, log *slog.Logger) error {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(l.Data, &fs); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
 	if size := Size(fs.Blocks) * Size(fs.Bsize); l.Disk.Reserve >= size {
 		return usage(l.complain("disk.reserve", fmt.Sprintf("%v is not less than the whole file system of %s, %v", l.Disk.Reserve, l.Data, size)))
+	}
+	if free := Size(fs.Bavail) * Size(fs.Bsize); free < l.Disk.Reserve {
+		log.Warn("uploads are refused, because less than disk.reserve is free", "free", free.Round(), "reserve", l.Disk.Reserve.Round())
 	}
 	return nil
 }

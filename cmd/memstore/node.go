@@ -84,7 +84,7 @@ func start(ctx context.Context, l *Loaded, log *slog.Logger) (n *node, err error
 	if n.created, err = makeData(l.Data); err != nil {
 		return n, err
 	}
-	if err := checkReserve(l); err != nil {
+	if err := checkReserve(l, log); err != nil {
 		return n, err
 	}
 	cellar, err := n.openCellar()

@@ -44,6 +44,16 @@ func (s Size) String() string {
 	return strconv.FormatInt(int64(s), 10)
 }
 
+// Round writes the size for the eye: with a tenth, in the unit that fits it.
+func (s Size) Round() string {
+	for _, u := range units[:4] {
+		if int64(s) >= u.bytes {
+			return strings.TrimSuffix(strconv.FormatFloat(float64(s)/float64(u.bytes), 'f', 1, 64), ".0") + u.name
+		}
+	}
+	return strconv.FormatInt(int64(s), 10) + "B"
+}
+
 // UnmarshalText reads what String writes, and the other units.
 func (s *Size) UnmarshalText(text []byte) error {
 	number, factor := strings.TrimSpace(string(text)), int64(1)
