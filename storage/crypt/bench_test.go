@@ -26,6 +26,7 @@ func BenchmarkCrypt(b *testing.B) {
 			makeBox(b, store)
 			meta := storage.Meta{"X-Object-Meta-Mtime": "1700000000.000000"}
 			etag := sum(data)
+			put(b, store, thing, data, meta)
 			b.Run(fmt.Sprintf("put/%d/%s", size, mode), func(b *testing.B) {
 				b.SetBytes(int64(size))
 				for b.Loop() {
