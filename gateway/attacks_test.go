@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -172,6 +173,26 @@ func TestAttackCopy(t *testing.T) {
 	} {
 		if a.status < http.StatusBadRequest {
 			t.Errorf("a copy of what he may not read = %d", a.status)
+		}
+	}
+}
+
+// Who has not logged in has nothing read that he sends, least of all into
+// memory.
+func TestAttackByStrangersWithMuch(t *testing.T) {
+	l := newLab(t)
+	l.must(201, "PUT", "/v1/AUTH_ann/c", "", "X-Container-Read: .r:*,.rlistings")
+	for _, request := range []string{
+		"POST /v1/AUTH_ann?bulk-delete", "DELETE /v1/AUTH_ann?bulk-delete", "PUT /v1/AUTH_ann/c?extract-archive=tar",
+		"PUT /v1/AUTH_ann/c/o?multipart-manifest=put", "PUT /v1/AUTH_ann/c/o",
+	} {
+		method, target, _ := strings.Cut(request, " ")
+		body := strings.NewReader(strings.Repeat("/c/o\n", 1000))
+		r := httptest.NewRequest(method, target, body)
+		w := httptest.NewRecorder()
+		l.g.ServeHTTP(w, r)
+		if w.Code != 401 || body.Len() != 5000 {
+			t.Errorf("%s = %d, and %d bytes of 5000 are left", request, w.Code, body.Len())
 		}
 	}
 }

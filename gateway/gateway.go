@@ -344,6 +344,9 @@ func (c *call) serve(rest string) error {
 		return err
 	}
 	if v, ok := c.bulk(); ok {
+		if c.id.Stranger() {
+			return errUnauthorized // before the megabytes are read that this may come with
+		}
 		return v(c)
 	}
 	verbs := objectVerbs

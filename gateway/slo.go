@@ -21,6 +21,9 @@ func (c *call) putManifest() error {
 	if c.r.Header.Get("X-Copy-From") != "" {
 		return c.unlessForbidden(&refusal{status: http.StatusMethodNotAllowed, text: "Multipart Manifest PUTs cannot be COPY requests"})
 	}
+	if c.id.Stranger() {
+		return errUnauthorized // who writes nowhere, and may send much
+	}
 	list, err := c.readManifest()
 	if err != nil {
 		return c.unlessForbidden(err)
