@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -224,6 +225,12 @@ func (o toOrigin) RoundTrip(r *http.Request) (*http.Response, error) {
 	u := *r.URL
 	u.Scheme, u.Host = o.url.Scheme, o.url.Host
 	if prefix := strings.TrimSuffix(o.url.EscapedPath(), "/"); prefix != "" {
+		if climbs(r.URL.Path) {
+			return &http.Response{
+				Status: "400 Bad Request", StatusCode: http.StatusBadRequest, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+				Header: http.Header{"Cache-Control": {"no-store"}}, Body: http.NoBody, Request: r,
+			}, nil
+		}
 		path := prefix + r.URL.EscapedPath()
 		u.RawPath = path
 		u.Path, _ = url.PathUnescape(path)
@@ -231,6 +238,12 @@ func (o toOrigin) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.WithContext(r.Context()) // a RoundTripper must not change what it is given
 	r.URL = &u
 	return o.transport.RoundTrip(r)
+}
+
+// climbs reports whether a path, as most web servers read it, leads out of where it
+// begins, or may.
+func climbs(path string) bool {
+	return slices.Contains(strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '\\' }), "..")
 }
 
 // askedFor has every request be for one host.
