@@ -33,6 +33,8 @@ func (r *response) storable(request http.Header, p *Profile) bool {
 	switch {
 	case r.status < 200, r.status == 206 && r.piece == nil, r.status == 304:
 		return false
+	case r.status == http.StatusRequestedRangeNotSatisfiable:
+		return false // it is about the range, which may be one that the cache made up
 	case d.mustUnderstand && !understood[r.status]:
 		return false
 	case d.noStore && !d.mustUnderstand, d.private:
