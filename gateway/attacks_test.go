@@ -196,3 +196,23 @@ func TestAttackByStrangersWithMuch(t *testing.T) {
 		}
 	}
 }
+
+// A cache that asks whether it may go on with a large object is not told so when
+// the segments are not for strangers any more.
+func TestAttackByAskingAgain(t *testing.T) {
+	l := newLab(t)
+	l.must(201, "PUT", "/v1/AUTH_ann/films", "", "X-Container-Read: .r:*")
+	l.must(201, "PUT", "/v1/AUTH_ann/reels", "", "X-Container-Read: .r:*")
+	l.must(201, "PUT", "/v1/AUTH_ann/reels/1", "secret")
+	l.must(201, "PUT", "/v1/AUTH_ann/films/film?multipart-manifest=put", `[{"path": "/reels/1"}]`)
+	etag := l.must(200, "GET", "/v1/AUTH_ann/films/film", "").header.Get("Etag")
+	for _, tt := range []struct {
+		who, read string
+		status    int
+	}{{"", ".r:*", 304}, {"ann", ".r:*", 304}, {"", "", 409}, {"ann", "", 304}} {
+		l.must(204, "POST", "/v1/AUTH_ann/reels", "", "X-Container-Read: "+tt.read)
+		if a := l.ask(tt.who, "GET", "/v1/AUTH_ann/films/film", "", "If-None-Match: "+etag); a.status != tt.status {
+			t.Errorf("%q with %q: %d %q, want %d", tt.who, tt.read, a.status, a.body, tt.status)
+		}
+	}
+}

@@ -55,6 +55,9 @@ func (c *call) getObject() error {
 	if rc != nil {
 		defer rc.Close()
 	}
+	if incomplete && c.id.Stranger() {
+		return err // caches, which ask as strangers, are not to go on with what is closed
+	}
 	if status := judge(c.r.Header, &in); status != 0 {
 		return c.answerCondition(status, &in)
 	}
