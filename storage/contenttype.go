@@ -25,6 +25,16 @@ func TypeByName(name string) string {
 	return "application/octet-stream"
 }
 
+// TypeAfter is the type of an object of type t once it has been renamed. If t is
+// what the old name says, nobody has said anything else, and it becomes what the
+// new name says. Otherwise it stays.
+func TypeAfter(t string, from, to Path) string {
+	if t == TypeByName(from.Object) {
+		return TypeByName(to.Object)
+	}
+	return t
+}
+
 var (
 	shorthands   = map[string]string{".tgz": ".tar.gz", ".taz": ".tar.gz", ".tz": ".tar.gz", ".tbz2": ".tar.bz2", ".txz": ".tar.xz", ".svgz": ".svg.gz"}
 	compressions = map[string]bool{".gz": true, ".Z": true, ".bz2": true, ".xz": true, ".br": true}

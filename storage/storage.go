@@ -141,6 +141,11 @@ type Cond struct {
 	// the change takes the place of, or removes. Commit, Copy, Move and Remove
 	// heed it.
 	Keep *Keep
+
+	// Retype is no condition either: it says that a Move is a renaming by somebody
+	// for whom names tell what a file is, so that a Type which was guessed from
+	// the old name gives way to what the new one says; see TypeAfter.
+	Retype bool
 }
 
 // A Keep has an object outlive the change that takes its place, or removes it,
@@ -255,7 +260,8 @@ type Copier interface {
 }
 
 // A Mover renames an object, within or between containers of one account,
-// without moving its bytes. Everything but the Version is kept, ModTime too.
+// without moving its bytes. Everything but the Version is kept, ModTime too, and
+// the Type unless Cond.Retype says otherwise.
 type Mover interface {
 	Move(ctx context.Context, from, to Path, c Cond) (Info, error)
 }

@@ -356,6 +356,9 @@ func (s *Store) moveByCopy(ctx context.Context, from, to Path, c Cond) (Info, er
 	}
 	next := old
 	next.Path = to
+	if c.Retype {
+		next.Type = TypeAfter(old.Type, from, to)
+	}
 	in, err := s.Copy(ctx, old, next, c)
 	if err != nil {
 		return Info{}, err

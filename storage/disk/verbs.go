@@ -363,6 +363,9 @@ func (t *tx) move(from, to storage.Path, c storage.Cond) (storage.Info, error) {
 		return storage.Info{}, err
 	}
 	moved := *source
+	if c.Retype {
+		moved.typ = storage.TypeAfter(moved.typ, from, to)
+	}
 	if from != to {
 		if err := t.withinMove(quota, d, s, source.size); err != nil {
 			return storage.Info{}, err

@@ -48,6 +48,9 @@ func (b *Backend) Move(ctx context.Context, from, to storage.Path, c storage.Con
 		}
 		in := source.info
 		in.Path = to
+		if c.Retype {
+			in.Type = storage.TypeAfter(in.Type, from, to)
+		}
 		put := s.putObject(in, source.data)
 		if err := within(c.Quota, to, &before, s, counted(c, to, kept, &before)); err != nil {
 			return err

@@ -213,6 +213,20 @@ func (s *suite) testMove() {
 	}
 	s.wantNames(in("c"), []string{"a"})
 	s.wantObject(at.Path, content(9, 100))
+
+	for _, step := range []struct{ from, typ, to, want string }{
+		{"page.html.part", storage.TypeByName("page.html.part"), "page.html", "text/html"},
+		{"look.css", "text/css", "look", "application/octet-stream"},
+		{"said.png", "image/x-own", "said.html", "image/x-own"},
+	} {
+		was := s.putInfo(storage.Info{Path: in("c", step.from), Type: step.typ, Meta: storage.Meta{"A": "1"}}, content(7, 10))
+		got, err := m.Move(s.ctx, was.Path, in("d", step.to), storage.Cond{Retype: true})
+		want := was
+		want.Path, want.Version, want.Type = in("d", step.to), got.Version, step.want
+		if stat := s.wantObject(want.Path, content(7, 10)); err != nil || !equalInfo(got, want) || !equalInfo(stat, want) {
+			s.Errorf("Move of %+v\nto %q made %+v, %v", was, step.to, stat, err)
+		}
+	}
 	s.wantObject(in("d", "b"), content(8, 10))
 	if err := move(at.Path, in("c", "b"), storage.Cond{Quota: &quota, Absent: true}); err != nil {
 		s.Errorf("Move within a container over its quota: %v", err)

@@ -32,6 +32,7 @@ func (f *FS) Copy(from, to string) error {
 	}
 	target := source.object
 	target.Path, target.Meta = q, target.Meta.Clone()
+	target.Type = storage.TypeAfter(source.object.Type, p, q)
 	delete(target.Meta, metaMtime) // the copy is made now
 	if target.Large != nil {
 		delete(target.Meta, storage.MetaManifest) // and has the bytes itself

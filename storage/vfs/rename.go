@@ -11,7 +11,8 @@ import (
 
 // Rename moves a file, in place of one that is there, or a directory with all
 // that is in it, or a container. No bytes are moved if the store can do
-// without. A directory takes the place of an empty one only.
+// without. The content type of a file goes by its name, as that of an upload
+// does, unless somebody has said another. A directory takes the place of an empty one only.
 func (f *FS) Rename(from, to string) error {
 	p, err := f.resolve(from)
 	if err != nil {
@@ -56,7 +57,7 @@ func (f *FS) renameFile(p, q storage.Path, source *entry) error {
 			return err
 		}
 	}
-	_, err := f.store.Move(f.ctx, p, q, storage.Cond{})
+	_, err := f.store.Move(f.ctx, p, q, storage.Cond{Retype: true})
 	if errors.Is(err, fs.ErrNotExist) && (len(live) > 0 || source.partial != nil) {
 		err = nil
 	}

@@ -221,6 +221,37 @@ func TestTimesOfOtherClients(t *testing.T) {
 	}
 }
 
+// Many clients upload under a name of their own and rename when all has arrived.
+// Browsers must be told what it is all the same, which only names tell; what
+// somebody has said stays.
+func TestTypeFollowsTheName(t *testing.T) {
+	for name, keeps := range map[string]storage.Meta{"plain": nil, "versions": {storage.MetaVersionsEnabled: "True"}} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t)
+			if keeps != nil {
+				h.must(h.s.Merge(t.Context(), storage.Path{Account: account, Container: "c"}, keeps))
+			}
+			ann := h.session("ann")
+			rename := func(from, to, kind string) {
+				t.Helper()
+				h.must(ann.Rename("/c/"+from, "/c/"+to))
+				in, err := h.s.Stat(t.Context(), storage.Path{Account: account, Container: "c", Object: to})
+				h.must(err)
+				if in.Type != kind {
+					t.Errorf("%s renamed to %s is of type %s, want %s", from, to, in.Type, kind)
+				}
+			}
+			h.put(ann, "/c/page.html.filepart", []byte("<html>"))
+			rename("page.html.filepart", "page.html", "text/html")
+			rename("page.html", "old.page", "application/octet-stream")
+			rename("old.page", "look.css", "text/css")
+			h.wantObject("look.css", []byte("<html>"))
+			h.object("said", storage.Info{Type: "text/x-own"}, "x")
+			rename("said", "said.html", "text/x-own")
+		})
+	}
+}
+
 func TestMetadataOfFilesThatChange(t *testing.T) {
 	h := newHouse(t)
 	meta := storage.Meta{"X-Object-Meta-Color": "red", "X-Object-Meta-Mtime": "5", "Cache-Control": "no-store", "X-Object-Sysmeta-Secret": "x"}
