@@ -205,6 +205,9 @@ func TestDemand(t *testing.T) {
 			}
 			count := 0
 			filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+				if err != nil {
+					return err
+				}
 				info, err := e.Info()
 				if err != nil {
 					return err

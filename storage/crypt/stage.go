@@ -425,7 +425,6 @@ func (g *stage) again(from, to int64) error {
 		next := span{from, from + int64(len(part)), counter}
 		(&content{g.block, layout{g.counters, []span{next}}}).turn(part, from)
 		if n, err := g.Stage.WriteAt(part, from); err != nil {
-			part = part[:n]
 			next.to = from + int64(n)
 			if n > 0 {
 				g.cut(next.from, next.to)
