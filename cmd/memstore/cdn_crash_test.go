@@ -47,9 +47,9 @@ type killable struct {
 	url string
 }
 
-func startKillable(t *testing.T, origin, data string) *killable {
+func startKillable(t *testing.T, origin, data string, more ...string) *killable {
 	t.Helper()
-	cmd := exec.Command("memstore", "edge", "--origin", origin, "--listen", "127.0.0.1:0", "--data", data)
+	cmd := exec.Command("memstore", append([]string{"edge", "--origin", origin, "--listen", "127.0.0.1:0", "--data", data}, more...)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
