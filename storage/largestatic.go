@@ -174,6 +174,12 @@ func (g *Segment) appendRange(b []byte) []byte {
 
 // decodeManifest reads what encodeManifest wrote; the segments are of an
 // account.
+// ReadManifest reads the manifest that in, as a Backend describes it, keeps as
+// its bytes; see IsManifest. Who is not beneath the Store asks Store.Manifest.
+func ReadManifest(in Info, r io.Reader) ([]Segment, error) {
+	return decodeManifest(r, in.Path.Account, in.Size)
+}
+
 func decodeManifest(r io.Reader, account string, size int64) ([]Segment, error) {
 	text := make([]byte, size)
 	if _, err := io.ReadFull(r, text); err != nil {

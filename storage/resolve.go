@@ -65,6 +65,15 @@ func kindOf(in *Info) kind {
 // static large object; see AsStored.
 func (in *Info) IsManifest() bool { return kindOf(in) == static }
 
+// Gathers reports whether in, as it is stored, is a dynamic large object, and
+// then where the objects lie that it is made of, and what their names begin with.
+func (in *Info) Gathers() (container Path, prefix string, ok bool) {
+	if kindOf(in) != dynamic {
+		return Path{}, "", false
+	}
+	return dynamicSegments(in.Path.Account, in.Meta[MetaManifest])
+}
+
 // asStoredKey marks a context whose calls ask for what is stored.
 type asStoredKey struct{}
 

@@ -105,7 +105,7 @@ func tell(w io.Writer, data string, r disk.Report, asJSON bool) error {
 		if err := e.Encode(map[string]any{
 			"verdict": verdict, "accounts": r.Accounts, "containers": r.Containers, "objects": r.Objects,
 			"blobs": r.Blobs, "bytes": r.Bytes, "kept": r.Kept, "kept_bytes": r.KeptBytes,
-			"leftovers": r.Leftovers, "findings": findings,
+			"leftovers": r.Leftovers, "spare_segments": r.Spare, "spare_bytes": r.SpareBytes, "findings": findings,
 		}); err != nil {
 			return err
 		}
@@ -114,6 +114,9 @@ func tell(w io.Writer, data string, r disk.Report, asJSON bool) error {
 			count(r.Objects, "object"), count(r.Bytes, "byte"), count(r.Blobs, "blob"), verdict)
 		if r.Kept > 0 {
 			fmt.Fprintf(w, "%s of %s, kept to be resumed\n", count(r.Kept, "unfinished upload"), count(r.KeptBytes, "byte"))
+		}
+		if r.Spare > 0 {
+			fmt.Fprintf(w, "%s of %s, which no large object is made of\n", count(r.Spare, "segment"), count(r.SpareBytes, "byte"))
 		}
 		if r.Leftovers > 0 {
 			fmt.Fprintf(w, "%s of a crash, to be removed by the next start\n", count(r.Leftovers, "leftover"))

@@ -95,6 +95,7 @@ type Report struct {
 	Bytes                                int64 // of objects
 	Kept, KeptBytes                      int64 // uploads that were put aside; unknown of a Snapshot
 	Leftovers                            int64 // of crashes; the next Open removes them
+	Spare, SpareBytes                    int64 // segments of no large object; unknown if they are encrypted
 	Findings                             []Finding
 }
 
@@ -228,7 +229,7 @@ func (c *checker) run() (err error) {
 	}
 	for _, step := range []func() error{
 		c.readRelocations, c.readAccounts, c.readContainers, c.readRows, c.checkTotals, c.checkExpiry,
-		c.checkBlobs, c.checkInline, c.checkFiles, c.checkStages, c.checkState, c.namePaths,
+		c.checkBlobs, c.checkInline, c.checkFiles, c.checkStages, c.checkState, c.countSpare, c.namePaths,
 	} {
 		if err := step(); err != nil {
 			return err
