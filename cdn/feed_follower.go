@@ -36,16 +36,34 @@ type Follower struct {
 	// Transport carries the requests. Nil is http.DefaultTransport.
 	Transport http.RoundTripper
 
+	// Origins are what Transport asks, if they are several; Together must be set.
+	// The one that is in use is followed. When another comes into use nothing is
+	// trusted until that is heard, and unless its log has the same past, everything
+	// held is asked for again.
+	Origins *Origins
+
 	// Store keeps how far the edge has come, beside what it holds.
 	Store *store.Store
 
 	// Logger takes what an operator should know. Nil is slog.Default.
 	Logger *slog.Logger
 
-	beat  atomic.Pointer[time.Time] // when the last heartbeat came; monotonic
+	beat  atomic.Pointer[heartbeat] // the last that came
 	seq   atomic.Uint64             // of the last event heard of
 	once  sync.Once
 	heard chan struct{} // closed at the first
+
+	// sure is one more than the last turn of Origins in which the origin has said
+	// what was missed; 0 is none yet. It is Run's own.
+	sure uint64
+
+	saving sync.Mutex // held while the cursor is kept, so that a later one stays
+}
+
+// A heartbeat says that the origin of a turn was heard.
+type heartbeat struct {
+	at   time.Time // monotonic
+	turn uint64
 }
 
 var _ Directory = (*Follower)(nil)
@@ -67,7 +85,14 @@ type progress struct {
 // ten seconds ago. It is for Edge.Live.
 func (f *Follower) Live() bool {
 	t := f.beat.Load()
-	return t != nil && time.Since(*t) < trust
+	return t != nil && time.Since(t.at) < trust && t.turn == f.turn()
+}
+
+func (f *Follower) turn() uint64 {
+	if f.Origins == nil {
+		return 0
+	}
+	return f.Origins.turn.Load()
 }
 
 // Heard is the place in the log up to which the edge has heard of everything.
@@ -82,7 +107,22 @@ func (f *Follower) Await(ctx context.Context) {
 	}
 }
 
-func (f *Follower) init() { f.once.Do(func() { f.heard = make(chan struct{}) }) }
+func (f *Follower) init() {
+	f.once.Do(func() {
+		f.heard = make(chan struct{})
+		if f.Origins != nil {
+			f.Origins.onSwitch(f.leave)
+		}
+	})
+}
+
+// leave forgets how far the edge had come with the origin that was in use: what
+// it is about to hold is another's.
+func (f *Follower) leave() {
+	f.saving.Lock()
+	defer f.saving.Unlock()
+	f.keep("")
+}
 
 func (f *Follower) logger() *slog.Logger {
 	if f.Logger == nil {
@@ -100,7 +140,7 @@ func (f *Follower) Run(ctx context.Context) {
 		begun := time.Now()
 		err := f.follow(ctx, &cursor)
 		if ctx.Err() != nil {
-			f.save(cursor)
+			f.save(cursor, f.sure)
 			return
 		}
 		if time.Since(begun) > trust {
@@ -115,7 +155,7 @@ func (f *Follower) Run(ctx context.Context) {
 		select {
 		case <-time.After(wait/2 + rand.N(wait)):
 		case <-ctx.Done():
-			f.save(cursor)
+			f.save(cursor, f.sure)
 			return
 		}
 	}
@@ -148,6 +188,26 @@ func (f *Follower) follow(ctx context.Context, cursor *string) error {
 	// A line that is silent is cut: at the other end there may be nobody.
 	silence := time.AfterFunc(trust, cancel)
 	defer silence.Stop()
+	turn := uint64(0)
+	if f.Origins != nil {
+		var over <-chan struct{}
+		turn, over = f.Origins.current()
+		var watching sync.WaitGroup
+		defer watching.Wait()
+		defer cancel()
+		watching.Go(func() {
+			select {
+			case <-over:
+				cancel()
+			case <-ctx.Done():
+			}
+		})
+		if turn > f.sure {
+			// Of the turn before nothing was heard, and what is held of it may be of
+			// another past than the cursor.
+			*cursor = ""
+		}
+	}
 	req, err := f.request(ctx, "events", url.Values{"after": {*cursor}})
 	if err != nil {
 		return err
@@ -160,6 +220,9 @@ func (f *Follower) follow(ctx context.Context, cursor *string) error {
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
 		return fmt.Errorf("%s: %s", resp.Status, strings.TrimSpace(string(text)))
+	}
+	if f.turn() != turn {
+		return errors.New("another origin is in use") // and it is not known which has answered
 	}
 	lines := bufio.NewReaderSize(resp.Body, 64<<10)
 	saved := time.Now()
@@ -177,25 +240,24 @@ func (f *Follower) follow(ctx context.Context, cursor *string) error {
 		case m.Gap:
 			f.logger().Info("changes were missed; everything held is asked for again", "origin", f.Origin.Redacted())
 			f.Edge.ApplyGap()
-			*cursor = m.Head
-			f.save(*cursor)
+			*cursor, f.sure = m.Head, turn+1
+			f.save(*cursor, f.sure)
 		case m.Event != nil:
 			f.Edge.Apply(*m.Event)
 			*cursor = m.Event.cursor()
 		case m.Head != "":
-			*cursor = m.Head
+			*cursor, f.sure = m.Head, turn+1
 			if at, ok := parseCursor(m.Head); ok {
 				f.seq.Store(at.Seq)
 			}
-			now := time.Now()
-			if f.beat.Swap(&now) == nil {
+			if f.beat.Swap(&heartbeat{time.Now(), turn}) == nil {
 				f.logger().Info("following", "origin", f.Origin.Redacted())
 				close(f.heard)
 			}
 		}
 		if time.Since(saved) > beat {
 			saved = time.Now()
-			f.save(*cursor)
+			f.save(*cursor, f.sure)
 		}
 	}
 }
@@ -214,7 +276,17 @@ func (f *Follower) load() string {
 	return p.Cursor
 }
 
-func (f *Follower) save(cursor string) {
+// save keeps how far the edge has come, of which the origin was sure. That of a
+// turn which is over is not kept: it is not about all that is held.
+func (f *Follower) save(cursor string, sure uint64) {
+	f.saving.Lock()
+	defer f.saving.Unlock()
+	if turn := f.turn(); turn == 0 || sure == turn+1 {
+		f.keep(cursor)
+	}
+}
+
+func (f *Follower) keep(cursor string) {
 	data, err := json.Marshal(progress{Cursor: cursor, Origin: f.Origin.String(), Boot: boot()})
 	if err == nil {
 		err = f.Store.SaveNote(cursorNote, data)

@@ -106,7 +106,8 @@ func unreachable(err error) bool {
 		return true
 	}
 	return errors.Is(err, errSlow) || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) ||
-		errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, context.Canceled) || errors.Is(err, errDeserted)
+		errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, context.Canceled) || errors.Is(err, errDeserted) ||
+		errors.Is(err, errNoOrigin)
 }
 
 // detail is a word for Cache-Status; the error itself is for the log.
