@@ -36,6 +36,7 @@ type remoteOptions struct {
 	Log    *slog.Logger
 
 	Transport http.RoundTripper
+	Origins   *cdn.Origins // if they are several: they take the place of Transport
 }
 
 // firstSync is how long a new edge may wait until it has heard what it missed,
@@ -45,8 +46,11 @@ const firstSync = 2 * time.Second
 // openRemote makes an edge that follows its origin until Close. It returns when
 // that has told all that was missed, or does not answer.
 func openRemote(ctx context.Context, o remoteOptions) *remoteEdge {
+	if o.Origins != nil {
+		o.Transport = o.Origins
+	}
 	r := &remoteEdge{
-		follower: &cdn.Follower{Origin: o.Origin, Key: o.Key, Transport: o.Transport, Store: o.Store, Logger: o.Log},
+		follower: &cdn.Follower{Origin: o.Origin, Key: o.Key, Transport: o.Transport, Origins: o.Origins, Store: o.Store, Logger: o.Log},
 	}
 	r.Edge = cdn.NewEdge(&cdn.Cache{Store: o.Store, Name: o.Name, Log: o.Log}, o.Transport, r.follower)
 	r.Edge.Origin, r.Edge.Domain, r.Edge.Live = o.Origin, hostOnly(o.Domain), r.follower.Live

@@ -28,7 +28,7 @@ import (
 type edgeOptions struct {
 	listen   string
 	secure   string
-	origin   string
+	origins  originOptions
 	keyFile  string
 	passHost bool
 	stale    time.Duration
@@ -44,6 +44,9 @@ func edgeCommand() *cobra.Command {
 With --key-file it is an edge of a Memstore, which the key is from ("memstore edge
 key add"): it serves the public containers there by their host names (cdn.domain),
 as their owners have set, and hears of each change at once.
+
+Several origins have the same to give: the first that is well is asked, the rest are
+spares.
 
 What it keeps is below edge/ in the data directory, and good again after a
 restart or a crash. cdn.memory, cdn.disk and cdn.name of the configuration hold
@@ -64,7 +67,9 @@ SIGTERM and interrupt let running requests finish; a second one ends at once.`,
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8081", "`address` to answer browsers on; port 0 picks a free one and prints it")
 	f.StringVar(&o.secure, "tls", "", "`address` to answer browsers on by HTTPS, HTTP/3 included; cdn.certificate or cdn.acme prove it")
-	f.StringVar(&o.origin, "origin", "", "`URL` of the web server to ask")
+	f.StringArrayVar(&o.origins.urls, "origin", nil, "`URL` of the web server to ask; once more for each spare")
+	f.StringVar(&o.origins.check, "check", "", "`path` that spares are checked by, and the first; / if empty, or /healthcheck with --key-file")
+	f.DurationVar(&o.origins.every, "check-every", 5*time.Second, "how often they are checked, if there are spares")
 	f.StringVar(&o.keyFile, "key-file", "", "`file` with the key that the origin, a Memstore, has made for this edge")
 	f.BoolVar(&o.passHost, "pass-host", false, "ask the origin by the host that the browser asked for, not by its own name")
 	f.DurationVar(&o.stale, "stale-if-error", 24*time.Hour, "how long after its lifetime a response is served while the origin fails, if it does not forbid it")
@@ -79,13 +84,11 @@ SIGTERM and interrupt let running requests finish; a second one ends at once.`,
 // serveEdge runs an edge until ctx ends.
 func serveEdge(ctx context.Context, l *Loaded, o edgeOptions, stdout, stderr io.Writer) (err error) {
 	defer calmCollector()()
-	if o.origin == "" {
-		return usage(errors.New("edge needs --origin, the URL of the web server to ask"))
-	}
-	origin, err := cdn.ParseOrigin(o.origin)
+	origins, err := o.origins.parse(o.keyFile != "")
 	if err != nil {
-		return usage(fmt.Errorf("--origin %s: %w", o.origin, err))
+		return usage(err)
 	}
+	origin := origins[0]
 	key := ""
 	if o.keyFile != "" {
 		if key, err = readEdgeKey(o.keyFile); err != nil {
@@ -119,6 +122,14 @@ func serveEdge(ctx context.Context, l *Loaded, o edgeOptions, stdout, stderr io.
 	defer func() { err = errors.Join(err, kept.Close()) }()
 	transport := originTransport()
 	defer transport.CloseIdleConnections()
+	var way http.RoundTripper = toOrigin{url: origin, transport: transport}
+	var several *cdn.Origins
+	if len(origins) > 1 {
+		var stop func()
+		several, stop = o.origins.open(ctx, origins, transport, key != "", o.passHost, log)
+		defer stop()
+		way = several
+	}
 	name := edgeName(l.CDN.Name)
 	door := frontOptions{Conf: &l.CDN, Data: l.Data, Domain: cmp.Or(hostOnly(l.CDN.Domain), "cdn.localhost"), Plain: listener, Secure: secure, Log: log}
 	if door.Crowd, err = crowdOf(l, log); err != nil {
@@ -132,13 +143,13 @@ func serveEdge(ctx context.Context, l *Loaded, o edgeOptions, stdout, stderr io.
 		}
 		defer func() { err = errors.Join(err, logs.Close()) }()
 		remote = openRemote(ctx, remoteOptions{
-			Origin: origin, Key: key, Domain: l.CDN.Domain, Name: name, Transport: transport, Logs: logs, Store: kept, Log: log,
+			Origin: origin, Key: key, Domain: l.CDN.Domain, Name: name, Transport: transport, Origins: several, Logs: logs, Store: kept, Log: log,
 		})
 		defer func() { err = errors.Join(err, remote.Close()) }()
 		door.Handler, door.Allow, door.Body = remote, knownTo(remote.Edge), time.Minute
 	} else {
 		cache := &cdn.Cache{
-			Origin: toOrigin{origin, transport}, Store: kept, Name: name, Log: log,
+			Origin: way, Store: kept, Name: name, Log: log,
 			Plain: cdn.Profile{StaleIfError: o.stale, Encode: true},
 		}
 		defer cache.Close()
@@ -158,12 +169,12 @@ func serveEdge(ctx context.Context, l *Loaded, o edgeOptions, stdout, stderr io.
 	failed := make(chan error, 3)
 	var work sync.WaitGroup
 	server.serve(&work, failed)
-	fmt.Fprintf(stdout, "edge: http://%s in front of %s\n", dialable(listener.Addr()), origin.Redacted())
+	fmt.Fprintf(stdout, "edge: http://%s in front of %s\n", dialable(listener.Addr()), redacted(origins))
 	if secure != nil {
 		fmt.Fprintf(stdout, "edge: https://%s\n", dialable(secure.Addr()))
 	}
 	notifySystemd("READY=1")
-	log.Info("serving", "version", version(), "edge", listener.Addr().String(), "origin", origin.Redacted(), "name", name)
+	log.Info("serving", "version", version(), "edge", listener.Addr().String(), "origin", redacted(origins), "name", name)
 	var ended error
 	select {
 	case ended = <-failed:
@@ -218,6 +229,7 @@ func originTransport() *http.Transport {
 // toOrigin sends requests to an origin, whatever host they are for.
 type toOrigin struct {
 	url       *url.URL
+	host      string // that it is asked by; empty for that of the request
 	transport http.RoundTripper
 }
 
@@ -236,7 +248,7 @@ func (o toOrigin) RoundTrip(r *http.Request) (*http.Response, error) {
 		u.Path, _ = url.PathUnescape(path)
 	}
 	r = r.WithContext(r.Context()) // a RoundTripper must not change what it is given
-	r.URL = &u
+	r.URL, r.Host = &u, cmp.Or(o.host, r.Host)
 	return o.transport.RoundTrip(r)
 }
 

@@ -25,7 +25,7 @@ func TestEdgeStaysBelowItsOrigin(t *testing.T) {
 		asked = ""
 		r := httptest.NewRequest("GET", target, nil)
 		r.RequestURI = ""
-		resp, err := toOrigin{u, transport}.RoundTrip(r)
+		resp, err := toOrigin{url: u, transport: transport}.RoundTrip(r)
 		if err != nil {
 			t.Fatal(err)
 		}
