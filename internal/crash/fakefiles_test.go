@@ -66,6 +66,7 @@ func (d fakeFiles) rename(from, to string) error {
 	}
 	o := c.objects[strings.TrimPrefix(from, "/"+filed+"/")]
 	d.f.mu.Unlock()
+	o.kind = storage.TypeAfter(o.kind, storage.Path{Object: from}, storage.Path{Object: to})
 	return errors.Join(d.set(to, &o), d.set(from, nil))
 }
 

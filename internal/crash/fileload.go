@@ -43,6 +43,7 @@ func (l *load) file(ctx context.Context, r *rand.Rand, i int) {
 		if _, ok := to.settled(); !ok || to == k {
 			return
 		}
+		now.kind = storage.TypeAfter(now.kind, storage.Path{Object: k.object}, storage.Path{Object: to.object})
 		l.promise(ctx, "rename", func() error { return d.rename(k.path(), to.path()) }, k, state{}, to, now)
 	case n < 9:
 		l.put(ctx, r, k, now, false)
