@@ -90,7 +90,7 @@ func TestUserTextRefuses(t *testing.T) {
 		"half a name":        {"users:\n- name: bob\n", []string{"users.yaml:2: name: "}},
 		"twice":              {"users:\n- name: bob:x\n- name: bob.x\n", []string{"users.yaml:3: name: bob:x is on line 2 already"}},
 		"unknown":            {"users:\n- name: bob:x\n  rolle: admin\n", []string{`users.yaml:3: "rolle" is nothing that a user has`}},
-		"a role":             {"users:\n- name: bob:x\n  role: king\n", []string{`users.yaml:3: role: "king" is none of user, admin`}},
+		"a role":             {"users:\n- name: bob:x\n  role: king\n", []string{`users.yaml:3: role: "king" is none of user, service, admin`}},
 		"a door":             {"users:\n- name: bob:x\n  doors: [ftp, back]\n", []string{`users.yaml:3: doors: "back" is none of the doors`}},
 		"doors without list": {"users:\n- name: bob:x\n  doors: ftp\n", []string{"users.yaml:3: doors: it is a list"}},
 		"a network":          {"users:\n- name: bob:x\n  networks:\n  - 10.0.0.0/8\n  - here\n", []string{`users.yaml:5: networks: "here" is not a network`}},
