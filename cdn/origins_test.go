@@ -245,12 +245,14 @@ func TestOriginsJoin(t *testing.T) {
 		spare      http.HandlerFunc
 		rng        string
 		chunked    bool
+		silent     bool // in the middle, rather than broken off
 		whole      bool
 	}{
 		"the same":           {first: `"1"`, spare: content(body, `"1"`), whole: true},
 		"the same, no size":  {first: `"1"`, spare: content(body, `"1"`), chunked: true, whole: true},
 		"a part of the same": {first: `"1"`, spare: content(body, `"1"`), rng: "bytes=1000-250000", whole: true},
 		"the end of it":      {first: `"1"`, spare: content(body, `"1"`), rng: "bytes=-200000", whole: true},
+		"silence":            {first: `"1"`, spare: content(body, `"1"`), silent: true, whole: true},
 		"another version":    {first: `"1"`, spare: content(other, `"2"`)},
 		"a weak tag":         {first: `W/"1"`, spare: content(body, `W/"1"`)},
 		"no tag":             {first: ``, spare: content(body, ``)},
@@ -290,6 +292,9 @@ func TestOriginsJoin(t *testing.T) {
 			// The first breaks off after some of it.
 			first, t1 := serve(func(w http.ResponseWriter, r *http.Request) {
 				limited := &cutWriter{ResponseWriter: w, left: 70_001}
+				if c.silent {
+					limited.hang = r.Context().Done()
+				}
 				if c.chunked {
 					limited.Header().Set("Etag", c.first)
 					limited.Write(body)
@@ -304,6 +309,9 @@ func TestOriginsJoin(t *testing.T) {
 				c.spare(w, r)
 			})
 			o := &Origins{Log: slog.New(slog.DiscardHandler)}
+			if c.silent {
+				o.Patience = 50 * time.Millisecond
+			}
 			for s, tr := range map[*httptest.Server]*http.Transport{first: t1, spare: t2} {
 				m := Mirror{Name: s.URL, Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 					r = r.Clone(r.Context())
@@ -345,10 +353,11 @@ func TestOriginsJoin(t *testing.T) {
 	}
 }
 
-// A cutWriter breaks the connection after so many bytes.
+// A cutWriter breaks the connection after so many bytes, once hang is over.
 type cutWriter struct {
 	http.ResponseWriter
 	left int
+	hang <-chan struct{} // nil is at once
 }
 
 func (w *cutWriter) Write(p []byte) (int, error) {
@@ -357,6 +366,9 @@ func (w *cutWriter) Write(p []byte) (int, error) {
 	w.ResponseWriter.Write(p[:n])
 	if n < len(p) {
 		http.NewResponseController(w.ResponseWriter).Flush()
+		if w.hang != nil {
+			<-w.hang
+		}
 		panic(http.ErrAbortHandler)
 	}
 	return n, nil

@@ -38,9 +38,9 @@ func TestEdgeAsksSpares(t *testing.T) {
 		w.Header().Set("Etag", `"1"`)
 		w.Header().Set("Cache-Control", "max-age=60")
 		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+		gate.Store(true) // before what it says can be seen
 		w.Write(body[:1<<20])
 		http.NewResponseController(w).Flush()
-		gate.Store(true)
 		<-r.Context().Done()
 	}))
 	defer first.Close()
@@ -59,6 +59,12 @@ func TestEdgeAsksSpares(t *testing.T) {
 
 	t.Setenv("MEMSTORE_CDN_NAME", "shield")
 	shield := startKillable(t, first.URL, t.TempDir())
+	killed := false
+	defer func() {
+		if !killed {
+			shield.end(t, syscall.SIGKILL)
+		}
+	}()
 	t.Setenv("MEMSTORE_CDN_NAME", "near")
 	near := startKillable(t, shield.url, t.TempDir(), "--origin", spare.URL, "--check-every", "10m")
 	defer near.end(t, syscall.SIGTERM)
@@ -79,6 +85,7 @@ func TestEdgeAsksSpares(t *testing.T) {
 		t.Fatalf("the body does not come from the first; the spare was asked %d times", spared.Load())
 	}
 	shield.end(t, syscall.SIGKILL)
+	killed = true
 	rest, err := io.ReadAll(resp.Body)
 	if got := append(start, rest...); err != nil || !bytes.Equal(got, body) {
 		t.Errorf("the body came as %d of %d bytes, %v", len(got), len(body), err)
@@ -147,8 +154,19 @@ func TestRemoteEdgeSpareWay(t *testing.T) {
 	live()
 	must(201, "PUT", "/v1/AUTH_demo/site/a", "one")
 	must(201, "PUT", "/v1/AUTH_demo/site/b", "stays")
+	last, err := n.cdn.log.Latest(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for begun := time.Now(); e.follower.Heard() < last.Seq; runtime.Gosched() { // or what it fetches is ended by that
+		if time.Since(begun) > 5*time.Second {
+			t.Fatalf("the edge has heard up to %d of %d", e.follower.Heard(), last.Seq)
+		}
+	}
 	soon(t, time.Second, front.URL+"/AUTH_demo/site/a", 200, "one")
-	soon(t, time.Second, front.URL+"/AUTH_demo/site/b", 200, "stays")
+	for range 3 { // what is used once only need not be kept
+		soon(t, time.Second, front.URL+"/AUTH_demo/site/b", 200, "stays")
+	}
 
 	ways[0].set(true)
 	soon(t, 5*time.Second, front.URL+"/AUTH_demo/site/none", 404, "")
