@@ -83,6 +83,10 @@ func (u *Upload) store(p []byte) (int, error) {
 	return n, Wrap("put", u.Info.Path, err)
 }
 
+// hashing counts the uploads whose bytes are being hashed. One alone need not
+// wait for others to be hashed with.
+var hashing atomic.Int32
+
 // pieceSize is how much of a body is read, written and hashed at a time.
 const pieceSize = 256 << 10
 
@@ -131,8 +135,14 @@ func (u *Upload) ReadFrom(r io.Reader) (int64, error) {
 	written, hashed := make(chan *piece, 3), make(chan struct{})
 	go func() {
 		defer close(hashed)
+		hashing.Add(1)
+		defer hashing.Add(-1)
 		for p := range written {
-			md5lanes.Write(u.md5, p.bytes())
+			if hashing.Load() > 1 {
+				md5lanes.Write(u.md5, p.bytes())
+			} else {
+				u.md5.Write(p.bytes())
+			}
 			p.leave()
 		}
 	}()
